@@ -1,0 +1,64 @@
+//! Every limit that is not a matter of taste, with its unit in its name.
+//!
+//! What an operator may change stands in the config and is bounded by these.
+
+use std::time::Duration;
+
+/// Bytes in a key: the width of the `key` column.
+pub const KEY_BYTES_MAX: usize = 1_024;
+
+/// Bytes in a value, unless the config says otherwise.
+pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// Bytes in a value, whatever the config says: just below MEDIUMBLOB's 16 MiB.
+pub const VALUE_BYTES_MAX: usize = 15 << 20;
+
+/// Items in one batch request.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+
+/// Bytes of keys and values in one batch request.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Rows in one page of a scan.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// Bytes in one page of a scan, and in one batch response, unless a single value is larger.
+/// gRPC clients accept 4 MiB by default.
+pub const RESPONSE_BYTES_MAX: usize = 3 << 20;
+
+/// Bytes in a scan's prefix: a longer one could match no key.
+pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
+
+/// Shortest time to live.
+pub const TTL_MIN: Duration = Duration::from_millis(1);
+
+/// Longest time to live: 100 years of 365.25 days.
+pub const TTL_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// Keys in one statement of a lane. Between 64 and 128 keys a batch stops getting cheaper per key.
+pub const STATEMENT_KEYS_MAX: usize = 128;
+
+/// Bytes of keys and values in one statement of a lane, unless a single row is larger.
+pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of values that one read statement may bring into memory, unless a single value is larger.
+pub const FETCH_BYTES_MAX: usize = 8 << 20;
+
+/// Slots that one statement of a scan looks at.
+pub const SCAN_SLOTS_MAX: usize = 256;
+
+/// How far the clocks of two servers may be apart before `init` and `doctor` refuse them.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// Shards in one cluster: a route keeps the shard's number in 16 bits.
+pub const SHARDS_MAX: usize = 10_000;
+
+const _: () = {
+    assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX);
+    assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < 16 << 20, "a row must fit one 16 MiB protocol packet");
+    assert!(STATEMENT_KEYS_MAX.is_power_of_two(), "statements are prepared per power of two");
+    assert!(SCAN_SLOTS_MAX.is_power_of_two());
+    assert!(BATCH_BYTES_MAX >= STATEMENT_BYTES_MAX);
+    assert!(RESPONSE_BYTES_MAX < 4 << 20, "gRPC clients accept 4 MiB by default");
+    assert!(SHARDS_MAX < u16::MAX as usize);
+};

@@ -1,0 +1,118 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::claims::ShardIdentity;
+
+fn claim(slot: u16, state: SlotState, slot_epoch: u64) -> SlotClaim {
+    SlotClaim { slot: Slot(slot), state, slot_epoch, peer: None, since_epoch: 1 }
+}
+
+fn snapshot(epoch: u64, claims: Vec<SlotClaim>) -> ShardClaims {
+    let identity = ShardIdentity { name: "s".into(), cluster_id: 1, schema_version: 1 };
+    ShardClaims { identity, fence: Fence { server_id: 1, stamp: epoch, term: 1, epoch }, claims }
+}
+
+fn owner(shard: u16, state: SlotState) -> Route {
+    Route::Owner { shard: ShardId(shard), state }
+}
+
+#[test]
+fn before_any_shard_was_reached_no_slot_is_served() {
+    let map = ShardMap::new(["a", "b"]);
+    assert!(Slot::all().all(|slot| map.route(slot) == Route::Unowned));
+}
+
+#[test]
+fn of_two_claims_the_higher_slot_epoch_wins_in_either_order() {
+    let (old, new) = (
+        snapshot(5, vec![claim(7, SlotState::Owned, 1)]),
+        snapshot(9, vec![claim(7, SlotState::Owned, 2)]),
+    );
+    let map = ShardMap::new(["a", "b"]);
+    let forwards = map
+        .with_snapshot(ShardId(0), old.clone())
+        .with_snapshot(ShardId(1), new.clone());
+    let backwards = map.with_snapshot(ShardId(1), new).with_snapshot(ShardId(0), old);
+    assert_eq!(forwards.route(Slot(7)), owner(1, SlotState::Owned));
+    assert_eq!(backwards.route(Slot(7)), owner(1, SlotState::Owned));
+}
+
+#[test]
+fn two_claims_of_one_slot_epoch_are_a_conflict_that_ends_when_one_gives_way() {
+    let claimed = snapshot(1, vec![claim(7, SlotState::Owned, 1)]);
+    let map = ShardMap::new(["a", "b", "c"])
+        .with_snapshot(ShardId(0), claimed.clone())
+        .with_snapshot(ShardId(2), claimed);
+    assert!(matches!(map.route(Slot(7)), Route::Conflict { .. }));
+    assert!(!map.serves(ShardId(0), Slot(7), false));
+    let settled = map.with_snapshot(ShardId(0), snapshot(2, vec![claim(7, SlotState::Gone, 2)]));
+    assert_eq!(settled.route(Slot(7)), owner(2, SlotState::Owned));
+}
+
+#[test]
+fn incoming_is_never_a_claim_and_fenced_takes_no_writes() {
+    let map = ShardMap::new(["a", "b"])
+        .with_snapshot(ShardId(0), snapshot(1, vec![claim(7, SlotState::Fenced, 1)]))
+        .with_snapshot(ShardId(1), snapshot(1, vec![claim(7, SlotState::Incoming, 2)]));
+    assert_eq!(map.route(Slot(7)), owner(0, SlotState::Fenced));
+    assert!(map.serves(ShardId(0), Slot(7), false));
+    assert!(!map.serves(ShardId(0), Slot(7), true));
+}
+
+#[test]
+fn a_late_snapshot_does_not_bring_the_past_back() {
+    let map = ShardMap::new(["a", "b"])
+        .with_snapshot(ShardId(0), snapshot(5, vec![claim(7, SlotState::Gone, 2)]))
+        .with_snapshot(ShardId(0), snapshot(4, vec![claim(7, SlotState::Owned, 1)]));
+    assert_eq!(map.route(Slot(7)), Route::Unowned);
+    assert_eq!(map.shard(ShardId(0)).fence.unwrap().epoch, 5);
+}
+
+#[test]
+fn a_snapshot_of_changed_rows_keeps_the_others() {
+    let first = vec![
+        claim(1, SlotState::Owned, 1),
+        claim(2, SlotState::Owned, 1),
+        claim(3, SlotState::Owned, 1),
+    ];
+    let map = ShardMap::new(["a"])
+        .with_snapshot(ShardId(0), snapshot(1, first))
+        .with_snapshot(ShardId(0), snapshot(2, vec![claim(2, SlotState::Gone, 2)]));
+    assert_eq!(map.slots_owned(ShardId(0)), 2);
+    assert_eq!(map.shard(ShardId(0)).claim(Slot(2)).unwrap().state, SlotState::Gone);
+    assert_eq!(map.shard(ShardId(0)).claim(Slot(4)), None);
+}
+
+proptest! {
+    /// Whatever the masters say, in whatever order it arrives, a map names the claim of the
+    /// highest slot_epoch, or a conflict, and never a shard that does not claim the slot.
+    #[test]
+    fn routes_are_what_a_look_at_all_claims_says(
+        news in prop::collection::vec((0_u16..3, 0_u16..4, 0_usize..5, 1_u64..4), 0..40)
+    ) {
+        let mut map = ShardMap::new(["a", "b", "c"]);
+        for (epoch, (shard, slot, state, slot_epoch)) in (1..).zip(news) {
+            let row = claim(slot, SlotState::ALL[state], slot_epoch);
+            map = map.with_snapshot(ShardId(shard), snapshot(epoch, vec![row]));
+        }
+        for slot in (0..4).map(Slot) {
+            let mut claims: Vec<_> = map
+                .shards()
+                .filter_map(|(id, view)| view.claim(slot).map(|claim| (claim, id)))
+                .filter(|(claim, _)| claim.state.is_claim())
+                .collect();
+            claims.sort_by_key(|(claim, _)| std::cmp::Reverse(claim.slot_epoch));
+            match (map.route(slot), claims.as_slice()) {
+                (Route::Unowned, []) => {}
+                (Route::Owner { shard, state }, [(best, id), rest @ ..]) => {
+                    prop_assert_eq!((shard, state), (*id, best.state));
+                    prop_assert!(rest.first().is_none_or(|(next, _)| next.slot_epoch < best.slot_epoch));
+                }
+                (Route::Conflict { .. }, [(best, _), (next, _), ..]) => {
+                    prop_assert_eq!(best.slot_epoch, next.slot_epoch);
+                }
+                (route, claims) => prop_assert!(false, "{route:?} for {claims:?}"),
+            }
+        }
+    }
+}

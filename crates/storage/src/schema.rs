@@ -1,0 +1,88 @@
+//! What `init`, `migrate` and `doctor` ask of a server.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use async_trait::async_trait;
+use freehold_core::ShardIdentity;
+
+use crate::error::StorageError;
+
+/// How far a server's tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaState {
+    /// No `shard` table, or no row in it.
+    Absent,
+    /// `init` began and did not finish: the identity's `schema_version` is 0, and no slot has an
+    /// owner here.
+    Started(ShardIdentity),
+    /// Tables and slots are there.
+    Ready {
+        /// Whose.
+        identity: ShardIdentity,
+        /// How many slots are owned, outgoing or fenced here.
+        slots_claimed: usize,
+        /// The claimed slots, as ranges in order.
+        claimed: Vec<RangeInclusive<u16>>,
+    },
+}
+
+/// Settings of a server that Freehold depends on, as the server names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `MariaDB`, `MySQL` or `SQLite`.
+    pub engine: String,
+    /// As the server says it.
+    pub version: String,
+    /// `@@server_id`; 0 for SQLite.
+    pub server_id: u64,
+    /// The server's clock minus the asker's, in milliseconds, and half the round trip as its error.
+    pub clock_skew_ms: i64,
+    /// See `clock_skew_ms`.
+    pub clock_error_ms: u64,
+    /// `name` to `value`, as `SHOW GLOBAL VARIABLES` prints them: those that findings are made of.
+    pub variables: std::collections::BTreeMap<String, String>,
+    /// The account's grants, as `SHOW GRANTS` prints them, without password hashes.
+    pub grants: Vec<String>,
+    /// The collation of the `store.key` column if the table is there.
+    pub key_collation: Option<String>,
+}
+
+/// One connection with the rights to create and change tables.
+#[async_trait]
+pub trait SchemaConnection: Send {
+    /// What the server is and how it is set.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn facts(&mut self) -> Result<ServerFacts, StorageError>;
+
+    /// How far its tables are.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn state(&mut self) -> Result<SchemaState, StorageError>;
+
+    /// First half of `init`: creates what is missing of tables, view and the fence row, with
+    /// `schema_version` 0. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn create(&mut self, identity: &ShardIdentity) -> Result<(), StorageError>;
+
+    /// Second half of `init`, in one transaction: the slots become `owned` here and the fence shows
+    /// the schema's version, term 1 and epoch 1.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn take_slots(&mut self, slots: RangeInclusive<u16>) -> Result<(), StorageError>;
+
+    /// Applies one migration's statements, then shows `to_version` in the fence with a new epoch.
+    /// The statements must bear repetition, since a crash between them repeats all.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn migrate(&mut self, statements: &[&str], to_version: u32) -> Result<(), StorageError>;
+}
+
+/// How long a statement of `init`, `migrate` or `doctor` may take.
+pub const SCHEMA_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
