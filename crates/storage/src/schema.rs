@@ -39,13 +39,43 @@ pub struct ServerFacts {
     pub clock_skew_ms: i64,
     /// See `clock_skew_ms`.
     pub clock_error_ms: u64,
-    /// `name` to `value`, as `SHOW GLOBAL VARIABLES` prints them: those that findings are made of.
+    /// `name` to `value`, as `SHOW GLOBAL VARIABLES` prints them: those of [`FACT_VARIABLES`].
     pub variables: std::collections::BTreeMap<String, String>,
     /// The account's grants, as `SHOW GRANTS` prints them, without password hashes.
     pub grants: Vec<String>,
     /// The collation of the `store.key` column if the table is there.
     pub key_collation: Option<String>,
 }
+
+/// The global variables that [`ServerFacts::variables`] holds. A server that does not know one of
+/// them leaves it out: MariaDB and MySQL each have names that the other lacks.
+pub const FACT_VARIABLES: [&str; 25] = [
+    "binlog_annotate_row_events",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_rows_query_log_events",
+    "default_storage_engine",
+    "gtid_mode",
+    "gtid_strict_mode",
+    "innodb_flush_log_at_trx_commit",
+    "innodb_read_only",
+    "log_bin",
+    "log_replica_updates",
+    "log_slave_updates",
+    "max_allowed_packet",
+    "max_connections",
+    "max_prepared_stmt_count",
+    "read_only",
+    "replica_preserve_commit_order",
+    "server_uuid",
+    "skip_name_resolve",
+    "slave_parallel_mode",
+    "super_read_only",
+    "sync_binlog",
+    "system_time_zone",
+    "time_zone",
+    "wsrep_on",
+];
 
 /// One connection with the rights to create and change tables.
 #[async_trait]
