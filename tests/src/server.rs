@@ -1,0 +1,215 @@
+//! One real database server, from its first start to its last.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::certificates::Certificates;
+use crate::deploy;
+use crate::engine::{Engine, Program};
+use crate::error::{Error, Result};
+use crate::options::ServerOptions;
+use crate::port::Port;
+use crate::process::{Process, Signal};
+use crate::sql::{Login, Sql};
+use crate::template;
+
+/// A first start takes about a second; the limit is for a machine that does much else besides.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const STOPPED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A server with a data folder, port and certificates of its own. `Drop` kills it and removes
+/// its folder (set `FREEHOLD_TEST_KEEP` to keep it).
+#[derive(Debug)]
+pub struct Server {
+    options: ServerOptions,
+    program: Program,
+    port: Port,
+    certificates: Certificates,
+    process: Option<Process>,
+    // Last: the process ends before its files go.
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    pub async fn start(options: ServerOptions) -> Result<Self> {
+        let mut folder = tempfile::Builder::new()
+            .prefix(&format!("freehold-{}-", options.engine))
+            .tempdir()
+            .map_err(Error::io(std::env::temp_dir()))?;
+        folder.disable_cleanup(std::env::var_os("FREEHOLD_TEST_KEEP").is_some());
+        let program = options.engine.program()?;
+        let certificates = Certificates::write(folder.path())?;
+        let port = Port::claim()?;
+        let (engine, data) = (options.engine, folder.path().join("data"));
+        let copied = {
+            let program = program.clone();
+            tokio::task::spawn_blocking(move || template::copy(engine, &program, &data))
+        };
+        copied.await.map_err(|error| Error::Process {
+            program: "copy of the data folder".to_owned(),
+            message: error.to_string(),
+        })??;
+        let mut server = Self { options, program, port, certificates, process: None, folder };
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// Starts a server of this engine with the usual options.
+    pub async fn of(engine: Engine) -> Result<Self> {
+        Self::start(ServerOptions::new(engine)).await
+    }
+
+    /// Starts the server on its port and data again, after it was killed or stopped.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.process = Some(Process::spawn(self.command()?, &self.path("server.log"))?);
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let refused = match self.connect().await {
+                Ok(sql) => return sql.close().await,
+                Err(error) => error,
+            };
+            let process = self.running()?;
+            if !process.is_running() {
+                return Err(process.failure("ended while it started"));
+            }
+            if Instant::now() >= deadline {
+                return Err(process.failure(format!("does not answer: {refused}")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `kill -9`. Without effect on a server that is down.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// `kill -9`, then a start on the same port and data.
+    pub async fn kill_and_start_again(&mut self) -> Result<()> {
+        self.kill();
+        self.start_again().await
+    }
+
+    /// An orderly shutdown (SIGTERM).
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.signal(Signal::TERM)?;
+        process.wait(STOPPED_WITHIN).await.map(drop)
+    }
+
+    /// SIGSTOP: connections stay open, nothing answers.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::STOP)
+    }
+
+    /// SIGCONT, after [`Self::freeze`].
+    pub fn thaw(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::CONT)
+    }
+
+    /// Connects with all rights, plain.
+    pub async fn connect(&self) -> Result<Sql> {
+        self.connect_as(&Login::admin()).await
+    }
+
+    /// Connects as somebody else, or encrypted.
+    pub async fn connect_as(&self, login: &Login) -> Result<Sql> {
+        Sql::connect(&self.port, login).await
+    }
+
+    /// The DSN of an account, as Freehold's config has it: `mysql://user:password@host:port/db`.
+    pub fn dsn(&self, login: &Login) -> String {
+        let Login { user, password, database, .. } = login;
+        let database = database.as_deref().unwrap_or_default();
+        format!("mysql://{user}:{password}@{}/{database}", self.port.address())
+    }
+
+    /// Which kind of server it is.
+    pub fn engine(&self) -> Engine {
+        self.options.engine
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Its process id; an error if it is down.
+    pub fn pid(&mut self) -> Result<u32> {
+        Ok(self.running()?.pid())
+    }
+
+    /// The certificate of the authority that signed its own.
+    pub fn ca_file(&self) -> &Path {
+        &self.certificates.ca
+    }
+
+    /// The folder that holds its data (`data/`), certificates and log (`server.log`).
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// All it wrote to its log, over all starts.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    /// Options for the next [`Self::start_again`].
+    pub fn options_mut(&mut self) -> &mut ServerOptions {
+        &mut self.options
+    }
+
+    fn running(&mut self) -> Result<&mut Process> {
+        let port = self.port.number();
+        self.process.as_mut().ok_or_else(|| Error::Process {
+            program: format!("{} on port {port}", self.options.engine),
+            message: "it is not running".to_owned(),
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self) -> Result<std::process::Command> {
+        let mut command = self.program.command();
+        let settings = deploy::file(self.options.engine, "my.cnf");
+        let port = self.port.number();
+        // This one must come first.
+        command
+            .arg(format!("--defaults-file={}", settings.display()))
+            .args(&self.program.options)
+            .args(template::as_root())
+            .args(["--bind-address=127.0.0.1".to_owned(), format!("--port={port}")])
+            .arg(format!("--server-id={}", self.options.server_id.unwrap_or(port.into())));
+        let files = [
+            ("datadir", self.path("data")),
+            ("socket", self.path("server.sock")),
+            ("pid-file", self.path("server.pid")),
+            ("ssl-ca", self.certificates.ca.clone()),
+            ("ssl-cert", self.certificates.certificate.clone()),
+            ("ssl-key", self.certificates.key.clone()),
+        ];
+        command.args(files.iter().map(|(name, path)| format!("--{name}={}", path.display())));
+        command.args(self.options.command_line());
+        command.env_remove("TZ");
+        if let Some(zone) = &self.options.time_zone {
+            let file = Path::new("/usr/share/zoneinfo").join(zone);
+            if !file.is_file() {
+                // The C library would take UTC without a word.
+                return Err(Error::Missing {
+                    what: file.display().to_string(),
+                    remedy: "install tzdata".to_owned(),
+                });
+            }
+            command.env("TZ", zone);
+        }
+        Ok(command)
+    }
+}
