@@ -27,14 +27,18 @@ impl Certificates {
     /// which checks the name refuses them.
     pub fn write(folder: &Path) -> Result<Self> {
         let mut authority = CertificateParams::new(Vec::new())?;
-        authority.distinguished_name.push(DnType::CommonName, "freehold test authority");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "freehold test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let mut server = CertificateParams::new(names)?;
-        server.distinguished_name.push(DnType::CommonName, "freehold test server");
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "freehold test server");
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &authority)?;
 

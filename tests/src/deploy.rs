@@ -21,15 +21,22 @@ pub fn folder() -> PathBuf {
 pub fn sql(engine: Engine, name: &str, values: &[(&str, &str)]) -> Result<String> {
     let path = file(engine, name);
     let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let code: String =
-        text.lines().filter(|line| !line.starts_with("--")).flat_map(|line| [line, "\n"]).collect();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     let filled = values.iter().fold(code, |code, (placeholder, value)| {
         code.replace(&format!("${{{placeholder}}}"), value)
     });
     match filled.split_once("${") {
         None => Ok(filled),
         Some((_, rest)) => Err(Error::Missing {
-            what: format!("{}: ${{{}}}", path.display(), rest.split('}').next().unwrap_or(rest)),
+            what: format!(
+                "{}: ${{{}}}",
+                path.display(),
+                rest.split('}').next().unwrap_or(rest)
+            ),
             remedy: "give it a value".to_owned(),
         }),
     }

@@ -69,11 +69,17 @@ impl Program {
     /// What it says its version is.
     pub fn version(&self) -> Result<String> {
         let name = self.words[self.words.len() - 1].display().to_string();
-        let output =
-            self.command().arg("--version").output().map_err(Error::io(&self.words[0]))?;
+        let output = self
+            .command()
+            .arg("--version")
+            .output()
+            .map_err(Error::io(&self.words[0]))?;
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Error::Process { program: name, message });
+            return Err(Error::Process {
+                program: name,
+                message,
+            });
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
@@ -107,8 +113,16 @@ fn mariadb() -> Result<Program> {
         what: "mariadbd".to_owned(),
         remedy: "run tests/run install, or name it in FREEHOLD_TEST_MARIADBD".to_owned(),
     })?;
-    let base = program.ancestors().nth(2).unwrap_or(Path::new("/usr")).to_owned();
-    Ok(Program { words: vec![program], options: Vec::new(), base })
+    let base = program
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("/usr"))
+        .to_owned();
+    Ok(Program {
+        words: vec![program],
+        options: Vec::new(),
+        base,
+    })
 }
 
 fn mysql() -> Result<Program> {
@@ -127,7 +141,11 @@ fn mysql() -> Result<Program> {
         });
     }
     if root == Path::new("/") {
-        return Ok(Program { words: vec![program], options: Vec::new(), base });
+        return Ok(Program {
+            words: vec![program],
+            options: Vec::new(),
+            base,
+        });
     }
     let machine = format!("{}-linux-gnu", env::consts::ARCH);
     let loader = match env::consts::ARCH {
@@ -143,7 +161,10 @@ fn mysql() -> Result<Program> {
     ];
     Ok(Program {
         words: vec![loader, "--library-path".into(), libraries, program],
-        options: options.iter().map(|(name, path)| format!("--{name}={}", path.display())).collect(),
+        options: options
+            .iter()
+            .map(|(name, path)| format!("--{name}={}", path.display()))
+            .collect(),
         base,
     })
 }

@@ -1,6 +1,95 @@
 //! Fixtures: real servers, real replication, the real router, and ways to break them.
+//!
+//! Everything is started on ports of 127.0.0.1 that no other test takes, in folders that go away,
+//! and nothing outlives the test, not even one that is killed. Where a program is missing the
+//! fixture fails and says how to get it. Functions return [`Result`], whose `Debug` is fit to
+//! read, so that a test can be `async fn name() -> Result<()>` and use `?`.
+//!
+//! # A database server
+//!
+//! ```no_run
+//! # async fn example() -> freehold_tests::Result<()> {
+//! use freehold_tests::{Engine, Login, Server, ServerOptions};
+//!
+//! let mut server = Server::of(Engine::MariaDb).await?;       // about 0.3 s; MySQL 0.9 s
+//! let careful = Server::start(ServerOptions::new(Engine::MySql).synced().sql_mode("ANSI")).await?;
+//!
+//! let mut sql = server.connect().await?;                      // all rights, database `freehold`
+//! sql.run("CREATE TABLE t (v INT); INSERT INTO t VALUES (1)").await?;
+//! let rows: Vec<u32> = sql.rows("SELECT v FROM t").await?;
+//! let count: u64 = sql.one("SELECT COUNT(*) FROM t").await?;
+//!
+//! server.freeze()?;                                           // SIGSTOP
+//! server.thaw()?;                                             // SIGCONT
+//! server.kill();                                              // kill -9
+//! server.start_again().await?;                                // same port, same data
+//! server.stop().await?;                                       // SIGTERM, and waits
+//!
+//! let dsn = careful.dsn(&Login::admin());                     // for Freehold's config
+//! let mut tls = Login::admin();
+//! tls.ca = Some(careful.ca_file().to_owned());                // TLS, certificate checked
+//! careful.connect_as(&tls).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Servers start with `deploy/<engine>/my.cnf`, so they are what operators are told to run. By
+//! default ([`Durability::Relaxed`]) a commit is not synced to disk: it survives `kill -9` of the
+//! server, but not a power cut. [`ServerOptions`] has the time zone, `sql_mode`, read-only and
+//! free command-line options. For several servers at once, `tokio::try_join!`.
+//!
+//! # A replica
+//!
+//! ```no_run
+//! # async fn example() -> freehold_tests::Result<()> {
+//! use freehold_tests::{Engine, Server, replication};
+//!
+//! let master = Server::of(Engine::MySql).await?;
+//! let replica = replication::start_replica(&master).await?;   // read-only, with deploy/'s SQL
+//! replication::wait_until_caught_up(&master, &replica).await?;
+//! replication::stop_applier(&replica).await?;                 // it shows the past from here on
+//! replication::start_applier(&replica).await?;
+//! replication::set_delay(&replica, 5).await?;                 // seconds
+//! # Ok(()) }
+//! ```
+//!
+//! # The router
+//!
+//! ```no_run
+//! # async fn example() -> freehold_tests::Result<()> {
+//! use freehold_tests::{Engine, Router, Server, Shard};
+//! use std::time::Duration;
+//!
+//! let (a, b) = tokio::try_join!(Server::of(Engine::MariaDb), Server::of(Engine::MariaDb))?;
+//! let shards = [Shard::new("a", &a, &[]), Shard::new("b", &b, &[])];
+//! let mut router = Router::init_and_serve(&shards, "").await?; // "" = more TOML
+//!
+//! let address = router.address();                             // gRPC
+//! let said = router.cli(&["put", "k", "v"]).await?.success()?;
+//! let shards = router.admin_cli(&["shards", "--json"]).await?;
+//! let findings = router.with_config(&["doctor", "--json"]).await?;
+//! let (status, metrics) = router.http_get("/metrics").await?;
+//!
+//! router.kill();
+//! router.serve().await?;                                      // again, until /healthz says 200
+//! assert!(router.stop(Duration::from_secs(30)).await?.success());
+//! println!("{}", router.log());
+//!
+//! let embedded = Router::embedded().await?;                   // no config, SQLite
+//! # Ok(()) }
+//! ```
+//!
+//! # Where things come from
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `FREEHOLD_TEST_CACHE` | what is dear to make: MySQL's files, initialised data folders | `$XDG_CACHE_HOME/freehold`, `~/.cache/freehold` |
+//! | `FREEHOLD_TEST_MARIADBD` | the `mariadbd` program | from `PATH` |
+//! | `FREEHOLD_TEST_MYSQLD_ROOT` | a folder with `usr/sbin/mysqld`; `/` for an installed MySQL | `mysql` in the cache |
+//! | `FREEHOLD_TEST_BIN` | the `freehold` program | beside the test |
+//! | `FREEHOLD_TEST_KEEP` | keep the folders of servers and routers | remove them |
 
 mod certificates;
+pub mod cli;
 pub mod deploy;
 mod engine;
 mod error;
@@ -8,15 +97,19 @@ mod options;
 mod port;
 mod process;
 pub mod replication;
+mod router;
 mod server;
 mod sql;
 mod template;
 
 pub use certificates::Certificates;
+pub use cli::Answer;
 pub use engine::{Engine, Program};
 pub use error::{Error, Result};
+pub use mysql_async;
 pub use options::{Durability, ServerOptions};
 pub use port::Port;
 pub use process::{Process, Signal};
+pub use router::{Router, Shard};
 pub use server::Server;
 pub use sql::{Login, Sql};

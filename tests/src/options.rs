@@ -107,7 +107,11 @@ impl ServerOptions {
             line.push("--mysqlx=OFF".to_owned());
             line.push("--secure-file-priv=NULL".to_owned());
         }
-        line.extend(self.sql_mode.iter().map(|mode| format!("--sql-mode={mode}")));
+        line.extend(
+            self.sql_mode
+                .iter()
+                .map(|mode| format!("--sql-mode={mode}")),
+        );
         line.extend(self.arguments.iter().cloned());
         line
     }

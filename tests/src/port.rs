@@ -31,7 +31,10 @@ impl Port {
             let path = folder.join(number.to_string());
             let claim = File::create(&path).map_err(Error::io(&path))?;
             if claim.try_lock().is_ok() && TcpListener::bind(address(number)).is_ok() {
-                return Ok(Self { number, _claim: claim });
+                return Ok(Self {
+                    number,
+                    _claim: claim,
+                });
             }
         }
         Err(Error::Missing {

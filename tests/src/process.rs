@@ -29,8 +29,11 @@ impl Process {
     /// Starts `command` in a process group of its own; its output is appended to `log`.
     pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let output =
-            OpenOptions::new().create(true).append(true).open(log).map_err(Error::io(log))?;
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(Error::io(log))?;
         let errors = output.try_clone().map_err(Error::io(log))?;
         let mut child = command
             .process_group(0)
@@ -46,7 +49,12 @@ impl Process {
                 return Err(error);
             }
         };
-        Ok(Self { name, child, guard, log: log.to_owned() })
+        Ok(Self {
+            name,
+            child,
+            guard,
+            log: log.to_owned(),
+        })
     }
 
     /// The process id.
@@ -84,7 +92,10 @@ impl Process {
             }
             if Instant::now() >= deadline {
                 let what = format!("{} to end", self.name);
-                return Err(Error::Late { what, waited_s: limit.as_secs() });
+                return Err(Error::Late {
+                    what,
+                    waited_s: limit.as_secs(),
+                });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -102,14 +113,20 @@ impl Process {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-        Error::Process { program: self.name.clone(), message: format!("{message}\n{tail}") }
+        Error::Process {
+            program: self.name.clone(),
+            message: format!("{message}\n{tail}"),
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.failure("still in use when the test failed; the end of its log:"));
+            eprintln!(
+                "{}",
+                self.failure("still in use when the test failed; the end of its log:")
+            );
         }
         self.kill();
     }

@@ -52,12 +52,17 @@ pub async fn wait_until_caught_up(master: &Server, replica: &Server) -> Result<(
     let mut sql = replica.connect().await?;
     let seconds = CAUGHT_UP_WITHIN.as_secs();
     // 0 when it got there, -1 or 1 when the time was up.
-    let outcome: i64 = sql.one(&format!("SELECT {wait}('{position}', {seconds})")).await?;
+    let outcome: i64 = sql
+        .one(&format!("SELECT {wait}('{position}', {seconds})"))
+        .await?;
     if outcome == 0 {
         return Ok(());
     }
     let state = State::of(&mut sql).await?;
-    Err(Error::Late { what: format!("{position} on the replica: {state:?}"), waited_s: seconds })
+    Err(Error::Late {
+        what: format!("{position} on the replica: {state:?}"),
+        waited_s: seconds,
+    })
 }
 
 /// What a replica says about its two threads.
@@ -92,7 +97,9 @@ impl State {
         Ok(Self {
             receiving: text("Replica_IO_Running", "Slave_IO_Running") == "Yes",
             applying: text("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
-            lag_s: text("Seconds_Behind_Source", "Seconds_Behind_Master").parse().ok(),
+            lag_s: text("Seconds_Behind_Source", "Seconds_Behind_Master")
+                .parse()
+                .ok(),
             errors: text("Last_IO_Error", "Last_IO_Error") + &text("Last_SQL_Error", ""),
         })
     }
@@ -100,12 +107,20 @@ impl State {
 
 /// Stops the applier: the replica still receives, but what it shows stays as it is.
 pub async fn stop_applier(replica: &Server) -> Result<()> {
-    replica.connect().await?.run("STOP REPLICA SQL_THREAD").await
+    replica
+        .connect()
+        .await?
+        .run("STOP REPLICA SQL_THREAD")
+        .await
 }
 
 /// Starts the applier again.
 pub async fn start_applier(replica: &Server) -> Result<()> {
-    replica.connect().await?.run("START REPLICA SQL_THREAD").await
+    replica
+        .connect()
+        .await?
+        .run("START REPLICA SQL_THREAD")
+        .await
 }
 
 /// Stops receiver and applier.
@@ -142,7 +157,10 @@ pub async fn wait_for_state(replica: &Server, wanted: impl Fn(&State) -> bool) -
         }
         if Instant::now() >= deadline {
             let what = format!("another state of the replica than {state:?}");
-            return Err(Error::Late { what, waited_s: CAUGHT_UP_WITHIN.as_secs() });
+            return Err(Error::Late {
+                what,
+                waited_s: CAUGHT_UP_WITHIN.as_secs(),
+            });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -53,7 +53,14 @@ impl Server {
             program: "copy of the data folder".to_owned(),
             message: error.to_string(),
         })??;
-        let mut server = Self { options, program, port, certificates, process: None, folder };
+        let mut server = Self {
+            options,
+            program,
+            port,
+            certificates,
+            process: None,
+            folder,
+        };
         server.start_again().await?;
         Ok(server)
     }
@@ -98,7 +105,9 @@ impl Server {
 
     /// An orderly shutdown (SIGTERM).
     pub async fn stop(&mut self) -> Result<()> {
-        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
         process.signal(Signal::TERM)?;
         process.wait(STOPPED_WITHIN).await.map(drop)
     }
@@ -123,11 +132,24 @@ impl Server {
         Sql::connect(&self.port, login).await
     }
 
-    /// The DSN of an account, as Freehold's config has it: `mysql://user:password@host:port/db`.
+    /// The DSN of an account, as Freehold's config has it. The parts are taken as they are: keep to
+    /// letters, digits and dashes.
     pub fn dsn(&self, login: &Login) -> String {
-        let Login { user, password, database, .. } = login;
+        let Login {
+            user,
+            password,
+            database,
+            ca,
+        } = login;
         let database = database.as_deref().unwrap_or_default();
-        format!("mysql://{user}:{password}@{}/{database}", self.port.address())
+        let place = format!(
+            "mysql://{user}:{password}@{}/{database}",
+            self.port.address()
+        );
+        match ca {
+            None => place,
+            Some(ca) => format!("{place}?ssl_mode=verify_identity&ssl_ca={}", ca.display()),
+        }
     }
 
     /// Which kind of server it is.
@@ -186,8 +208,14 @@ impl Server {
             .arg(format!("--defaults-file={}", settings.display()))
             .args(&self.program.options)
             .args(template::as_root())
-            .args(["--bind-address=127.0.0.1".to_owned(), format!("--port={port}")])
-            .arg(format!("--server-id={}", self.options.server_id.unwrap_or(port.into())));
+            .args([
+                "--bind-address=127.0.0.1".to_owned(),
+                format!("--port={port}"),
+            ])
+            .arg(format!(
+                "--server-id={}",
+                self.options.server_id.unwrap_or(port.into())
+            ));
         let files = [
             ("datadir", self.path("data")),
             ("socket", self.path("server.sock")),
@@ -196,7 +224,11 @@ impl Server {
             ("ssl-cert", self.certificates.certificate.clone()),
             ("ssl-key", self.certificates.key.clone()),
         ];
-        command.args(files.iter().map(|(name, path)| format!("--{name}={}", path.display())));
+        command.args(
+            files
+                .iter()
+                .map(|(name, path)| format!("--{name}={}", path.display())),
+        );
         command.args(self.options.command_line());
         command.env_remove("TZ");
         if let Some(zone) = &self.options.time_zone {

@@ -55,7 +55,9 @@ pub struct Sql {
 impl Sql {
     pub(crate) async fn connect(port: &Port, login: &Login) -> Result<Self> {
         let tls = login.ca.clone().map(|ca| {
-            SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true)
+            SslOpts::default()
+                .with_root_certs(vec![ca.into()])
+                .with_disable_built_in_roots(true)
         });
         let options = OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
@@ -73,24 +75,34 @@ impl Sql {
 
     /// Runs one statement, or several with `;` between them.
     pub async fn run(&mut self, statements: &str) -> Result<()> {
-        self.connection.query_drop(statements).await.map_err(Error::sql(statements))
+        self.connection
+            .query_drop(statements)
+            .await
+            .map_err(Error::sql(statements))
     }
 
     /// All rows of a query.
     pub async fn rows<R: FromRow + Send + 'static>(&mut self, query: &str) -> Result<Vec<R>> {
-        self.connection.query(query).await.map_err(Error::sql(query))
+        self.connection
+            .query(query)
+            .await
+            .map_err(Error::sql(query))
     }
 
     /// The first row of a query, if it has any.
     pub async fn first<R: FromRow + Send + 'static>(&mut self, query: &str) -> Result<Option<R>> {
-        self.connection.query_first(query).await.map_err(Error::sql(query))
+        self.connection
+            .query_first(query)
+            .await
+            .map_err(Error::sql(query))
     }
 
     /// The first row of a query that always has one, such as `SELECT COUNT(*)`.
     pub async fn one<R: FromRow + Send + 'static>(&mut self, query: &str) -> Result<R> {
-        self.first(query)
-            .await?
-            .ok_or_else(|| Error::Late { what: format!("a row of {query}"), waited_s: 0 })
+        self.first(query).await?.ok_or_else(|| Error::Late {
+            what: format!("a row of {query}"),
+            waited_s: 0,
+        })
     }
 
     /// The first row of a query whose columns are known by name, such as `SHOW REPLICA STATUS`.
@@ -105,6 +117,9 @@ impl Sql {
 
     /// Says goodbye to the server.
     pub async fn close(self) -> Result<()> {
-        self.connection.disconnect().await.map_err(Error::sql("disconnect"))
+        self.connection
+            .disconnect()
+            .await
+            .map_err(Error::sql("disconnect"))
     }
 }

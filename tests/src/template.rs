@@ -35,15 +35,17 @@ fn recipe(engine: Engine) -> String {
 /// Puts a fresh data folder at `target`, which must not exist.
 pub(crate) fn copy(engine: Engine, program: &Program, target: &Path) -> Result<()> {
     let template = template(engine, program)?;
-    run(Command::new("cp").args(["-a", "--reflink=auto", "--sparse=always"]).args([
-        template.as_path(),
-        target,
-    ]))
+    run(Command::new("cp")
+        .args(["-a", "--reflink=auto", "--sparse=always"])
+        .args([template.as_path(), target]))
 }
 
 fn template(engine: Engine, program: &Program) -> Result<PathBuf> {
     let recipe = recipe(engine);
-    let name = format!("{engine}-{:016x}", fingerprint(&[&program.version()?, &recipe]));
+    let name = format!(
+        "{engine}-{:016x}",
+        fingerprint(&[&program.version()?, &recipe])
+    );
     let folder = cache()?.join("data");
     fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     let template = folder.join(&name);
@@ -77,7 +79,10 @@ fn initialise(engine: Engine, program: &Program, data: &Path, script: &Path) -> 
                 .unwrap_or_else(|| "mariadb-install-db".into());
             run(Command::new(installer)
                 .args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"])
-                .args(["--auth-root-authentication-method=normal", "--innodb-log-file-size=8M"])
+                .args([
+                    "--auth-root-authentication-method=normal",
+                    "--innodb-log-file-size=8M",
+                ])
                 .args(as_root())
                 .arg(data_option)
                 .arg(format!("--extra-file={}", script.display())))
@@ -100,7 +105,9 @@ fn initialise(engine: Engine, program: &Program, data: &Path, script: &Path) -> 
 
 /// Both servers refuse to run as root unless told so by name.
 pub(crate) fn as_root() -> Option<&'static str> {
-    rustix::process::geteuid().is_root().then_some("--user=root")
+    rustix::process::geteuid()
+        .is_root()
+        .then_some("--user=root")
 }
 
 fn run(command: &mut Command) -> Result<()> {
@@ -110,7 +117,10 @@ fn run(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     let said = [output.stdout, output.stderr].concat();
-    Err(Error::Process { program, message: String::from_utf8_lossy(&said).into_owned() })
+    Err(Error::Process {
+        program,
+        message: String::from_utf8_lossy(&said).into_owned(),
+    })
 }
 
 /// FNV-1a, 64 bits: names a folder, protects nothing.

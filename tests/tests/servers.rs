@@ -6,12 +6,17 @@ use freehold_tests::{Engine, Login, Result, Server, ServerOptions, replication};
 
 async fn write(server: &Server, value: u32) -> Result<()> {
     let mut sql = server.connect().await?;
-    sql.run("CREATE TABLE IF NOT EXISTS t (v INT PRIMARY KEY)").await?;
+    sql.run("CREATE TABLE IF NOT EXISTS t (v INT PRIMARY KEY)")
+        .await?;
     sql.run(&format!("INSERT INTO t VALUES ({value})")).await
 }
 
 async fn values(server: &Server) -> Result<Vec<u32>> {
-    server.connect().await?.rows("SELECT v FROM t ORDER BY v").await
+    server
+        .connect()
+        .await?
+        .rows("SELECT v FROM t ORDER BY v")
+        .await
 }
 
 async fn survives_kill(engine: Engine) -> Result<()> {
@@ -21,7 +26,10 @@ async fn survives_kill(engine: Engine) -> Result<()> {
     server.kill_and_start_again().await?;
     write(&server, 2).await?;
     server.stop().await?;
-    assert!(server.connect().await.is_err(), "a stopped server must not answer");
+    assert!(
+        server.connect().await.is_err(),
+        "a stopped server must not answer"
+    );
     server.start_again().await?;
     assert_eq!(values(&server).await?, [1, 2]);
     assert_eq!(server.port(), port);
@@ -50,7 +58,11 @@ async fn replicates(engine: Engine) -> Result<()> {
 
     replication::stop_applier(&replica).await?;
     write(&master, 2).await?;
-    assert_eq!(values(&replica).await?, [1], "applied although the applier stands still");
+    assert_eq!(
+        values(&replica).await?,
+        [1],
+        "applied although the applier stands still"
+    );
     replication::start_applier(&replica).await?;
     replication::wait_until_caught_up(&master, &replica).await?;
     assert_eq!(values(&replica).await?, [1, 2]);
@@ -106,7 +118,10 @@ async fn mysql_freezes_and_thaws() -> Result<()> {
 async fn logs_in(engine: Engine, plugin: &str) -> Result<()> {
     let server = Server::of(engine).await?;
     let mut admin = server.connect().await?;
-    for (user, ca) in [("plain", None), ("encrypted", Some(server.ca_file().to_owned()))] {
+    for (user, ca) in [
+        ("plain", None),
+        ("encrypted", Some(server.ca_file().to_owned())),
+    ] {
         admin
             .run(&format!(
                 "CREATE USER {user}@'%' IDENTIFIED {plugin} BY 'secret';
@@ -117,8 +132,15 @@ async fn logs_in(engine: Engine, plugin: &str) -> Result<()> {
         login.ca = ca;
         for _ in 0..2 {
             let mut sql = server.connect_as(&login).await?;
-            let cipher = sql.one::<(String, String)>("SHOW STATUS LIKE 'Ssl_cipher'").await?.1;
-            assert_eq!(!cipher.is_empty(), login.ca.is_some(), "{user}: cipher {cipher:?}");
+            let cipher = sql
+                .one::<(String, String)>("SHOW STATUS LIKE 'Ssl_cipher'")
+                .await?
+                .1;
+            assert_eq!(
+                !cipher.is_empty(),
+                login.ca.is_some(),
+                "{user}: cipher {cipher:?}"
+            );
         }
     }
     let wrong = server.connect_as(&Login::new("plain", "wrong")).await;
@@ -146,8 +168,9 @@ async fn settings(engine: Engine) -> Result<()> {
     let mut sql = server.connect().await?;
     let query = "SELECT @@server_id, @@system_time_zone, @@sql_mode, @@max_connections, \
                  @@binlog_row_image, @@innodb_flush_log_at_trx_commit";
-    let (id, zone, mode, connections, image, flush) =
-        sql.one::<(u32, String, String, u32, String, u8)>(query).await?;
+    let (id, zone, mode, connections, image, flush) = sql
+        .one::<(u32, String, String, u32, String, u8)>(query)
+        .await?;
     assert_eq!((id, connections, flush), (77, 33, 2));
     assert!(["CET", "CEST"].contains(&zone.as_str()), "{zone}");
     assert!(mode.contains("ANSI_QUOTES"), "{mode}");
