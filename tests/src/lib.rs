@@ -78,6 +78,11 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # By hand
+//!
+//! `cargo run -p freehold-tests --bin servers -- mysql 2 1` starts two masters with a replica each
+//! and prints the shards of a config for them.
+//!
 //! # Where things come from
 //!
 //! | variable | meaning | default |
@@ -110,6 +115,6 @@ pub use mysql_async;
 pub use options::{Durability, ServerOptions};
 pub use port::Port;
 pub use process::{Process, Signal};
-pub use router::{Router, Shard};
+pub use router::{Router, Shard, shards_toml};
 pub use server::Server;
 pub use sql::{Login, Sql};

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use crate::engine::cache;
 use crate::error::{Error, Result};
 
 /// Below the range the system draws client ports from (32768 up), so that a server that was
@@ -22,7 +23,7 @@ pub struct Port {
 impl Port {
     /// Claims a port that nothing listens on.
     pub fn claim() -> Result<Self> {
-        let folder = std::env::temp_dir().join("freehold-test-ports");
+        let folder = cache()?.join("ports");
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         // Tests run as processes of their own, mostly: start each at a place of its own.
         let start = (std::process::id().wrapping_mul(37) % u32::from(COUNT)) as u16;

@@ -76,6 +76,22 @@ impl Process {
         }
     }
 
+    /// SIGSTOP, and waits until every thread stands: the signal alone leaves some of them running
+    /// for long enough to answer a query.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        while self.is_running() && !all_stopped(&tasks).map_err(Error::io(&tasks))? {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
         // The guard first: once the child is reaped, its number may belong to someone else.
@@ -142,6 +158,22 @@ fn guard(pid: u32) -> Result<Child> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(Error::io("/bin/sh"))
+}
+
+fn all_stopped(tasks: &Path) -> std::io::Result<bool> {
+    for task in fs::read_dir(tasks)? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        // The state stands behind the name, which is in parentheses and may hold some itself.
+        if !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .starts_with(" T")
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn end(child: &mut Child) {

@@ -83,7 +83,7 @@ impl Router {
         }
         if !shards.is_empty() {
             let path = router.folder.path().join("freehold.toml");
-            fs::write(&path, config(shards, more)).map_err(Error::io(&path))?;
+            fs::write(&path, more.to_owned() + &shards_toml(shards)).map_err(Error::io(&path))?;
             router.config = Some(path);
         }
         Ok(router)
@@ -229,7 +229,17 @@ impl Router {
         Ok(self.running()?.pid())
     }
 
-    /// Sends a signal: `TERM` to drain, `STOP` and `CONT` to freeze and thaw.
+    /// SIGSTOP: connections stay open, nothing answers.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.running()?.freeze()
+    }
+
+    /// SIGCONT, after [`Self::freeze`].
+    pub fn thaw(&mut self) -> Result<()> {
+        self.running()?.thaw()
+    }
+
+    /// Sends a signal, such as `TERM` to drain.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.running()?.signal(signal)
     }
@@ -268,8 +278,9 @@ impl Router {
     }
 }
 
-fn config(shards: &[Shard], more: &str) -> String {
-    let mut text = format!("{more}\n");
+/// The `[[shards]]` of a config file.
+pub fn shards_toml(shards: &[Shard]) -> String {
+    let mut text = String::new();
     for Shard {
         name,
         master,

@@ -114,12 +114,12 @@ impl Server {
 
     /// SIGSTOP: connections stay open, nothing answers.
     pub fn freeze(&mut self) -> Result<()> {
-        self.running()?.signal(Signal::STOP)
+        self.running()?.freeze()
     }
 
     /// SIGCONT, after [`Self::freeze`].
     pub fn thaw(&mut self) -> Result<()> {
-        self.running()?.signal(Signal::CONT)
+        self.running()?.thaw()
     }
 
     /// Connects with all rights, plain.

@@ -1,8 +1,12 @@
 //! The fixtures keep their promises: without that no other test means anything.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use freehold_tests::{Engine, Login, Result, Server, ServerOptions, replication};
+use tokio::time::Instant;
 
 async fn write(server: &Server, value: u32) -> Result<()> {
     let mut sql = server.connect().await?;
@@ -186,4 +190,38 @@ async fn mariadb_takes_the_options() -> Result<()> {
 #[tokio::test]
 async fn mysql_takes_the_options() -> Result<()> {
     settings(Engine::MySql).await
+}
+
+/// A test that is killed runs no destructors; its servers have to go all the same.
+#[tokio::test]
+async fn a_server_does_not_outlive_a_killed_owner() {
+    // What it leaves behind goes with this folder.
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_servers"))
+        .env("TMPDIR", folder.path())
+        .args(["mariadb", "1", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(owner.stdout.take().unwrap());
+    let master = output
+        .lines()
+        .map(|line| line.unwrap())
+        .find(|line| line.contains("master"));
+    let master = master.expect("a config with a master");
+    let (_, place) = master.split_once('@').unwrap();
+    let (address, _) = place.split_once('/').unwrap();
+    TcpStream::connect(address).unwrap();
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(address).is_ok() {
+        assert!(
+            Instant::now() < deadline,
+            "the server at {address} still runs"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
