@@ -88,6 +88,9 @@ pub struct ShardIdentity {
 pub struct ShardClaims {
     /// Whose they are.
     pub identity: ShardIdentity,
+    /// `@@server_id` of the server that answered. On a master it is the fence's, unless the server
+    /// was promoted and not yet adopted.
+    pub answered_by: u64,
     /// The fence in the same snapshot.
     pub fence: Fence,
     /// The rows, ordered by slot, each slot once.

@@ -9,7 +9,8 @@ fn claim(slot: u16, state: SlotState, slot_epoch: u64) -> SlotClaim {
 
 fn snapshot(epoch: u64, claims: Vec<SlotClaim>) -> ShardClaims {
     let identity = ShardIdentity { name: "s".into(), cluster_id: 1, schema_version: 1 };
-    ShardClaims { identity, fence: Fence { server_id: 1, stamp: epoch, term: 1, epoch }, claims }
+    let fence = Fence { server_id: 1, stamp: epoch, term: 1, epoch };
+    ShardClaims { identity, answered_by: 1, fence, claims }
 }
 
 fn owner(shard: u16, state: SlotState) -> Route {
