@@ -1,0 +1,92 @@
+//! Asking a router about its cluster. Answers are the wire's own messages: they are for showing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use freehold_proto::v1::{self, admin_client};
+use tonic::transport::Channel;
+
+use crate::{
+    connect::{self, ClientOptions, ConnectError},
+    error::{CallKind, Error},
+};
+
+/// Calls to the admin listener of one router.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    stub: admin_client::AdminClient<Channel>,
+    timeout: Duration,
+}
+
+impl AdminClient {
+    /// Connects to `HOST:PORT` or `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(address: &str, options: &ClientOptions) -> Result<Self, ConnectError> {
+        let channel = connect::channel(address, options).await?;
+        Ok(Self {
+            stub: admin_client::AdminClient::new(channel),
+            timeout: options.timeout,
+        })
+    }
+
+    /// The way of one key from its hash to its row.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn explain(&self, key: impl Into<Bytes>) -> Result<v1::ExplainResponse, Error> {
+        let request = self.request(v1::ExplainRequest { key: key.into() });
+        finish(self.stub.clone().explain(request).await)
+    }
+
+    /// What the router knows of each shard.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_shards(&self) -> Result<v1::ListShardsResponse, Error> {
+        let request = self.request(v1::ListShardsRequest {});
+        finish(self.stub.clone().list_shards(request).await)
+    }
+
+    /// What each shard's sweeper does; with `dry_run` also what is due. No shard means all.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_sweepers(
+        &self,
+        shard: Option<&str>,
+        dry_run: bool,
+    ) -> Result<v1::ListSweepersResponse, Error> {
+        let shard = shard.unwrap_or_default().to_owned();
+        let request = self.request(v1::ListSweepersRequest { shard, dry_run });
+        finish(self.stub.clone().list_sweepers(request).await)
+    }
+
+    /// Pauses or resumes sweeping, for all routers and across restarts. No shard means all.
+    ///
+    /// # Errors
+    /// [`Error`]. Doing it twice is as good as once.
+    pub async fn pause_sweepers(
+        &self,
+        shard: Option<&str>,
+        paused: bool,
+    ) -> Result<v1::PauseSweepersResponse, Error> {
+        let shard = shard.unwrap_or_default().to_owned();
+        let request = self.request(v1::PauseSweepersRequest { shard, paused });
+        finish(self.stub.clone().pause_sweepers(request).await)
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+}
+
+// None of these calls writes data, and each may be repeated.
+fn finish<T>(response: Result<tonic::Response<T>, tonic::Status>) -> Result<T, Error> {
+    response
+        .map(tonic::Response::into_inner)
+        .map_err(|status| Error::from_status(&status, CallKind::Read))
+}

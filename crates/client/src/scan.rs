@@ -1,0 +1,105 @@
+//! Walking keys as a stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use freehold_proto::v1::{self, key_value_client::KeyValueClient};
+use tonic::{Streaming, transport::Channel};
+
+use crate::{
+    error::{CallKind, Error},
+    types::{Consistency, Entry},
+};
+
+/// What to walk.
+#[derive(Debug, Clone, Default)]
+pub struct ScanOptions {
+    /// Only keys that begin with it; empty means all.
+    pub prefix: Bytes,
+    /// Where to go on: [`Scan::page_token`] of a walk with the same prefix. Empty: at the start.
+    pub page_token: Bytes,
+    /// The stream ends after so many rows, 1 to 1,000; 0 means that it goes on to the end.
+    pub rows_max: u32,
+    /// How fresh the rows must be.
+    pub consistency: Consistency,
+}
+
+/// A walk under way.
+#[derive(Debug)]
+pub struct Scan {
+    stream: Streaming<v1::ScanResponse>,
+    /// For each message.
+    timeout: Duration,
+    page_token: Bytes,
+    complete: bool,
+}
+
+impl Scan {
+    pub(crate) async fn open(
+        mut stub: KeyValueClient<Channel>,
+        options: &ScanOptions,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let request = v1::ScanRequest {
+            prefix: options.prefix.clone(),
+            page_token: options.page_token.clone(),
+            page_size: options.rows_max,
+            read: Some(options.consistency.to_wire()),
+        };
+        // No deadline travels with the call: it would end a long walk in the middle.
+        let response = tokio::time::timeout(timeout, stub.scan(request))
+            .await
+            .map_err(|_| late(timeout))?
+            .map_err(|status| Error::from_status(&status, CallKind::Read))?;
+        Ok(Self {
+            stream: response.into_inner(),
+            timeout,
+            page_token: options.page_token.clone(),
+            complete: false,
+        })
+    }
+
+    /// The next live key, or `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// [`Error`]; go on from [`Self::page_token`], and leave out the rows that came after it.
+    pub async fn next(&mut self) -> Result<Option<(Bytes, Entry)>, Error> {
+        loop {
+            let message = tokio::time::timeout(self.timeout, self.stream.message())
+                .await
+                .map_err(|_| late(self.timeout))?
+                .map_err(|status| Error::from_status(&status, CallKind::Read))?;
+            let Some(message) = message else {
+                return Ok(None);
+            };
+            if !message.page_token.is_empty() {
+                self.page_token = message.page_token;
+            } else if message.entry.is_none() {
+                self.complete = true;
+            }
+            if let Some(entry) = message.entry {
+                return Ok(Some((message.key, entry.into())));
+            }
+        }
+    }
+
+    /// Where to go on after an error, or after a stream that ended before the walk was complete.
+    /// Every row before this place was returned.
+    #[must_use]
+    pub fn page_token(&self) -> &Bytes {
+        &self.page_token
+    }
+
+    /// Whether nothing is left to walk.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+}
+
+fn late(timeout: Duration) -> Error {
+    Error::no_answer(
+        format!("no row arrived in {} ms", timeout.as_millis()),
+        CallKind::Read,
+    )
+}
