@@ -10,6 +10,7 @@ pub mod data;
 pub mod dsn;
 pub mod error;
 pub mod mysql;
+mod range;
 pub mod row;
 pub mod schema;
 pub mod server;

@@ -1,0 +1,281 @@
+//! Requests.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use freehold_core::{Fence, Key, ShardClaims, ShardIdentity, Slot, SlotClaim, SlotState};
+use rusqlite::{
+    Connection, OptionalExtension as _, Row as SqlRow, Transaction, params, types::Type,
+};
+
+use super::{SqliteConnection, scan::scan, session::Moment};
+use crate::{
+    data::DataConnection,
+    error::{Outcome, StorageError},
+    row::{Columns, ExpireRow, PutRow, RawRow, Read, Row, ScanPage, ScanRange, Value},
+};
+
+/// `expires_at` of a row that never expires.
+pub(super) const NEVER: i64 = i64::MAX;
+
+pub(super) const PUT: &str = "REPLACE INTO store (slot, key, version, expires_at, value) \
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+
+// The value goes at once: kept until the sweeper comes, it would be written to the log once more.
+pub(super) const DELETE: &str = "UPDATE store SET expires_at = -1, value = x'' \
+                      WHERE slot = ?1 AND key = ?2 AND expires_at > ?3";
+
+pub(super) const EXPIRE: &str = "UPDATE store SET expires_at = ?4 \
+                      WHERE slot = ?1 AND key = ?2 AND expires_at > ?3";
+
+// The length of a value is known without reading it.
+pub(super) const READ: &str = "SELECT version, expires_at, length(value), \
+                           CASE WHEN length(value) <= ?4 THEN value END \
+                    FROM store WHERE slot = ?1 AND key = ?2 AND expires_at > ?3";
+
+pub(super) const INSPECT: &str = "SELECT version, expires_at, length(value) \
+                       FROM store WHERE slot = ?1 AND key = ?2";
+
+const IDENTITY: &str = "SELECT name, cluster_id, schema_version FROM shard WHERE id = 1";
+
+const CLAIMS: &str = "SELECT slot, state, slot_epoch, peer, since_epoch FROM slots \
+                      WHERE since_epoch > ?1 ORDER BY slot";
+
+#[async_trait]
+impl DataConnection for SqliteConnection {
+    async fn put(&mut self, fence: &Fence, rows: &[PutRow]) -> Vec<Outcome<()>> {
+        debug_assert!(
+            rows.is_sorted_by(|a, b| a.key < b.key),
+            "each key once, in order"
+        );
+        self.write_rows(fence, rows, |transaction, moment, row| {
+            let key: &[u8] = row.key.bytes();
+            transaction
+                .prepare_cached(PUT)?
+                .execute(params![
+                    row.key.slot().0,
+                    key,
+                    row.version.cast_signed(),
+                    moment.expiry(row.ttl_ms),
+                    &*row.value,
+                ])
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn delete(&mut self, fence: &Fence, keys: &[Key]) -> Vec<Outcome<bool>> {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
+        self.write_rows(fence, keys, |transaction, moment, key| {
+            let bytes: &[u8] = key.bytes();
+            let changed = transaction.prepare_cached(DELETE)?.execute(params![
+                key.slot().0,
+                bytes,
+                moment.now_ms
+            ])?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn expire(&mut self, fence: &Fence, rows: &[ExpireRow]) -> Vec<Outcome<bool>> {
+        debug_assert!(
+            rows.is_sorted_by(|a, b| a.key < b.key),
+            "each key once, in order"
+        );
+        self.write_rows(fence, rows, |transaction, moment, row| {
+            let key: &[u8] = row.key.bytes();
+            let expires_at = moment.expiry(row.ttl_ms);
+            let changed = transaction.prepare_cached(EXPIRE)?.execute(params![
+                row.key.slot().0,
+                key,
+                moment.now_ms,
+                expires_at
+            ])?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn read(&mut self, keys: &[Key], columns: Columns) -> Result<Read, StorageError> {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
+        let keys = keys.to_vec();
+        self.snapshot(move |snapshot, moment| {
+            let mut statement = snapshot.prepare_cached(READ)?;
+            let bytes_max = value_bytes_max(columns);
+            let rows = keys.iter().map(|key| {
+                let bytes: &[u8] = key.bytes();
+                let place = params![key.slot().0, bytes, moment.now_ms, bytes_max];
+                statement
+                    .query_row(place, |row| moment.live_row(row, 0, columns))
+                    .optional()
+            });
+            Ok(Read {
+                rows: rows.collect::<Result<_, _>>()?,
+                fence: moment.fence,
+            })
+        })
+        .await
+    }
+
+    async fn scan(&mut self, range: &ScanRange) -> Result<ScanPage, StorageError> {
+        let range = range.clone();
+        self.snapshot(move |snapshot, moment| scan(snapshot, moment, &range))
+            .await
+    }
+
+    async fn inspect(&mut self, key: &Key) -> Result<Option<RawRow>, StorageError> {
+        let key = key.clone();
+        self.snapshot(move |snapshot, moment| {
+            let bytes: &[u8] = key.bytes();
+            snapshot
+                .prepare_cached(INSPECT)?
+                .query_row(params![key.slot().0, bytes], |row| {
+                    let expires_at: i64 = row.get(1)?;
+                    let live = expires_at > moment.now_ms;
+                    Ok(RawRow {
+                        live,
+                        version: row.get::<_, i64>(0)?.cast_unsigned(),
+                        ttl_ms: moment.ttl_ms(expires_at).filter(|_| live),
+                        value_bytes: length(row, 2)?,
+                    })
+                })
+                .optional()
+        })
+        .await
+    }
+
+    async fn claims(&mut self, above_epoch: u64) -> Result<ShardClaims, StorageError> {
+        self.snapshot(move |snapshot, moment| {
+            let mut statement = snapshot.prepare_cached(CLAIMS)?;
+            let claims = statement.query_map([above_epoch.cast_signed()], claim)?;
+            Ok(ShardClaims {
+                identity: identity(snapshot)?,
+                // A file is never a copy of another.
+                answered_by: moment.fence.server_id,
+                fence: moment.fence,
+                claims: claims.collect::<Result<_, _>>()?,
+            })
+        })
+        .await
+    }
+
+    async fn ping(&mut self) -> Result<(), StorageError> {
+        self.worker
+            .call(|session| {
+                let pong = session.connection().query_row("SELECT 1", (), |_| Ok(()));
+                pong.map_err(|error| StorageError::Unreachable {
+                    reason: error.to_string().into(),
+                })
+            })
+            .await?
+    }
+}
+
+impl SqliteConnection {
+    /// Writes rows in one transaction: all of them have the same fate.
+    async fn write_rows<R, T>(
+        &self,
+        fence: &Fence,
+        rows: &[R],
+        work: impl Fn(&Transaction<'_>, &Moment, &R) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Vec<Outcome<T>>
+    where
+        R: Clone + Send + 'static,
+        T: Clone + Send + 'static,
+    {
+        let (count, rows) = (rows.len(), rows.to_vec());
+        let written = self.transact_fenced(fence, move |transaction, moment| {
+            rows.iter()
+                .map(|row| work(transaction, moment, row))
+                .collect::<Result<Vec<T>, _>>()
+        });
+        match written.await {
+            Outcome::Applied(done) => done.into_iter().map(Outcome::Applied).collect(),
+            Outcome::FenceDisagrees => vec![Outcome::FenceDisagrees; count],
+            Outcome::Failed(error) => vec![Outcome::Failed(error); count],
+        }
+    }
+}
+
+impl Moment {
+    /// `expires_at` of a row that is given so long to live now.
+    fn expiry(&self, ttl_ms: Option<u64>) -> i64 {
+        ttl_ms.map_or(NEVER, |ttl_ms| self.now_ms.saturating_add_unsigned(ttl_ms))
+    }
+
+    /// How long a live row has left; `None` for ever.
+    fn ttl_ms(&self, expires_at: i64) -> Option<u64> {
+        (expires_at != NEVER).then(|| {
+            expires_at
+                .saturating_sub(self.now_ms)
+                .max(0)
+                .cast_unsigned()
+        })
+    }
+
+    /// Version, expiry, length and value, from the column `first` on.
+    pub(super) fn live_row(
+        &self,
+        row: &SqlRow<'_>,
+        first: usize,
+        columns: Columns,
+    ) -> rusqlite::Result<Row> {
+        let fetched: Option<Vec<u8>> = row.get(first + 3)?;
+        let value = match (columns, fetched) {
+            (Columns::Expiry, _) => Value::NotRead,
+            (Columns::Value { .. }, Some(bytes)) => Value::Bytes(Bytes::from(bytes)),
+            (Columns::Value { .. }, None) => Value::TooLarge {
+                bytes: length(row, first + 2)?,
+            },
+        };
+        Ok(Row {
+            version: row.get::<_, i64>(first)?.cast_unsigned(),
+            ttl_ms: self.ttl_ms(row.get(first + 1)?),
+            value,
+        })
+    }
+}
+
+/// The longest value to bring back; no value has so few bytes as are asked for without one.
+pub(super) fn value_bytes_max(columns: Columns) -> i64 {
+    match columns {
+        Columns::Expiry => -1,
+        Columns::Value { bytes_max } => i64::try_from(bytes_max).unwrap_or(i64::MAX),
+    }
+}
+
+/// Who the file says it belongs to.
+pub(super) fn identity(connection: &Connection) -> rusqlite::Result<ShardIdentity> {
+    connection.prepare_cached(IDENTITY)?.query_row((), |row| {
+        Ok(ShardIdentity {
+            name: row.get(0)?,
+            cluster_id: row.get::<_, i64>(1)?.cast_unsigned(),
+            schema_version: row.get(2)?,
+        })
+    })
+}
+
+/// A key that a row holds.
+pub(super) fn key(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Key> {
+    let bytes: Vec<u8> = row.get(column)?;
+    Key::new(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
+    })
+}
+
+/// What `length()` says.
+fn length(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<usize> {
+    let length: i64 = row.get(column)?;
+    usize::try_from(length).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, length))
+}
+
+fn claim(row: &SqlRow<'_>) -> rusqlite::Result<SlotClaim> {
+    let state: String = row.get(1)?;
+    Ok(SlotClaim {
+        slot: Slot(row.get(0)?),
+        state: SlotState::parse(&state).ok_or(rusqlite::Error::InvalidQuery)?,
+        slot_epoch: row.get::<_, i64>(2)?.cast_unsigned(),
+        peer: row.get::<_, Option<String>>(3)?.map(Into::into),
+        since_epoch: row.get::<_, i64>(4)?.cast_unsigned(),
+    })
+}
