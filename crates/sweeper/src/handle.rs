@@ -1,0 +1,147 @@
+//! Starts a sweeper, shows what it does, and steers it.
+
+use std::{sync::Arc, time::Duration};
+
+use freehold_storage::{Server, StorageError, sweep::Holder};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    background,
+    connection::{Dial, within},
+    metrics::SweeperMetrics,
+    settings::SweeperSettings,
+    state::{Board, Snapshot, SweeperState},
+    task::Task,
+};
+
+/// What a sweeper of one shard needs.
+#[derive(Debug, Clone)]
+pub struct Sweeper {
+    /// The shard's name.
+    pub shard: String,
+    /// Its master, with an account that may sweep.
+    pub master: Server,
+    /// Its replicas: sweeping must not make them late.
+    pub replicas: Vec<Server>,
+    /// How to sweep; see [`SweeperSettings::check`].
+    pub settings: SweeperSettings,
+    /// Who holds the lease, when this sweeper has it.
+    pub holder: Holder,
+}
+
+impl Sweeper {
+    /// Starts the sweeper's task, which ends at `shutdown`. Nothing fails here: a server that is
+    /// down is asked again and again.
+    #[must_use]
+    pub fn spawn(
+        self,
+        metrics: &SweeperMetrics,
+        seed: u64,
+        shutdown: CancellationToken,
+    ) -> SweeperHandle {
+        let Self {
+            shard,
+            master,
+            replicas,
+            settings,
+            holder,
+        } = self;
+        let (board, shown) = Board::new(&shard, metrics);
+        let wake = Arc::new(Notify::new());
+        let handle = SweeperHandle {
+            master: master.clone(),
+            wake: Arc::clone(&wake),
+            shown,
+            settings,
+        };
+        let settings = handle.settings.clone();
+        let stop_time_max = settings.stop_time_max;
+        let task = Task::new(master, replicas, settings, holder, board);
+        let rng = StdRng::seed_from_u64(seed);
+        tokio::spawn(async move {
+            background::run(task, rng, &wake, shutdown, stop_time_max).await;
+        });
+        handle
+    }
+}
+
+/// A running sweeper.
+#[derive(Debug, Clone)]
+pub struct SweeperHandle {
+    master: Server,
+    settings: SweeperSettings,
+    wake: Arc<Notify>,
+    shown: watch::Receiver<Snapshot>,
+}
+
+/// Rows that are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueRows {
+    /// How many were counted.
+    pub rows: u64,
+    /// There are more: the count reached its bound.
+    pub more: bool,
+    /// How long the oldest expired one has been due, if any was seen.
+    pub oldest: Option<Duration>,
+}
+
+impl SweeperHandle {
+    /// What the sweeper does, without asking the database.
+    #[must_use]
+    pub fn state(&self) -> SweeperState {
+        self.shown.borrow().state(Instant::now())
+    }
+
+    /// Counts the rows that are due now, up to
+    /// [`count_rows_max`](SweeperSettings::count_rows_max), on a connection of its own. Deletes
+    /// nothing; works on routers that do not have the lease, too.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn count_due(&self) -> Result<DueRows, StorageError> {
+        let SweeperSettings {
+            statement_time_max,
+            connect_time_max,
+            ..
+        } = self.settings;
+        let mut connection =
+            within(connect_time_max, "a connection attempt", self.master.dial()).await?;
+        let count = connection.due(self.settings.count_rows_max);
+        let due = within(statement_time_max, "a count of due rows", count).await?;
+        Ok(DueRows {
+            rows: due.keys.len() as u64,
+            more: due.more,
+            oldest: due.oldest_ms.map(Duration::from_millis),
+        })
+    }
+
+    /// Pauses or resumes sweeping of the shard, for all routers and across restarts. This router
+    /// notices at once, the others when they next renew or look at the lease.
+    ///
+    /// # Errors
+    /// [`StorageError`]; if the connection was lost, it may have been done.
+    pub async fn set_paused(&self, paused: bool) -> Result<(), StorageError> {
+        let SweeperSettings {
+            statement_time_max,
+            connect_time_max,
+            ..
+        } = self.settings;
+        let mut connection =
+            within(connect_time_max, "a connection attempt", self.master.dial()).await?;
+        within(statement_time_max, "a pause", connection.set_paused(paused)).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Waits until the sweeper has ended, after its shutdown.
+    pub async fn stopped(&self) {
+        let mut shown = self.shown.clone();
+        // The task drops its end when it is done.
+        while shown.changed().await.is_ok() {}
+    }
+}
