@@ -1,0 +1,263 @@
+//! Cutting a batch out of what waits in a lane: a pure function.
+//!
+//! A batch holds one kind of statement, each key in one row, rows in the table's order. Whatever
+//! is left keeps its order, and nothing overtakes an older request for the same key (of reads,
+//! which change nothing, another kind may go first).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use freehold_core::{Key, Slot};
+use freehold_storage::{ExpireRow, PutRow, ScanRange};
+use tokio::time::Instant;
+
+use crate::request::{Kind, Operation, Request};
+
+/// Bounds of one cut.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Rows of one statement.
+    pub rows_max: usize,
+    /// Bytes of keys and values of one statement; a single larger row goes alone.
+    pub bytes_max: usize,
+    /// Requests that are looked at; bounds the work of one cut whatever waits.
+    pub looks_max: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            rows_max: freehold_core::limits::STATEMENT_KEYS_MAX,
+            bytes_max: freehold_core::limits::STATEMENT_BYTES_MAX,
+            looks_max: 8 * freehold_core::limits::STATEMENT_KEYS_MAX,
+        }
+    }
+}
+
+/// The rows of a statement, strictly ascending by key.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Rows {
+    Get(Vec<Key>),
+    Ttl(Vec<Key>),
+    Put(Vec<PutRow>),
+    Delete(Vec<Key>),
+    Expire(Vec<ExpireRow>),
+    Scan(ScanRange),
+    Inspect(Key),
+}
+
+impl Rows {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Get(keys) | Self::Ttl(keys) | Self::Delete(keys) => keys.len(),
+            Self::Put(rows) => rows.len(),
+            Self::Expire(rows) => rows.len(),
+            Self::Scan(_) | Self::Inspect(_) => 1,
+        }
+    }
+
+    /// Whether there are none: a cut never makes such a batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One statement and who waits for it.
+#[derive(Debug)]
+pub struct Batch {
+    /// What kind of statement.
+    pub kind: Kind,
+    /// What it carries.
+    pub rows: Rows,
+    /// The requests in the order in which they came.
+    pub requests: Vec<Request>,
+    /// For each request, which row is its own.
+    pub row_of: Vec<usize>,
+}
+
+/// What one cut took out of the backlog.
+#[derive(Debug, Default)]
+pub struct Cut {
+    /// The next statement, unless nothing can be sent from here.
+    pub batch: Option<Batch>,
+    /// Requests whose deadline passed while they waited.
+    pub late: Vec<Request>,
+    /// Requests whose slots are not served here any more, in their order.
+    pub elsewhere: Vec<Request>,
+    /// Places that became free in the queue.
+    pub freed_keys: usize,
+    /// Bytes that became free in the queue.
+    pub freed_bytes: usize,
+}
+
+/// Takes the next batch out of `backlog`. `serves` says whether a slot's reads or (if true) writes
+/// belong here. Requests that are over are dropped.
+pub fn cut(
+    backlog: &mut VecDeque<Request>,
+    limits: BatchLimits,
+    now: Instant,
+    serves: impl Fn(Slot, bool) -> bool,
+) -> Cut {
+    let mut out = Cut::default();
+    let mut picked = Picked::default();
+    let mut left = VecDeque::new();
+    let mut looks = 0;
+    while looks < limits.looks_max && !picked.full {
+        let Some(request) = backlog.pop_front() else {
+            break;
+        };
+        looks += 1;
+        let bytes = request.operation.bytes();
+        let write = request.operation.kind().is_write();
+        if request.is_over() {
+            drop(request);
+        } else if request.deadline <= now {
+            out.late.push(request);
+        } else if !request.operation.slots().all(|slot| serves(slot, write)) {
+            out.elsewhere.push(request);
+        } else if let Some(request) = picked.take(request, limits) {
+            left.push_back(request);
+            continue;
+        }
+        out.freed_keys += 1;
+        out.freed_bytes += bytes;
+    }
+    // What was looked at and left is older than what was not looked at.
+    left.append(backlog);
+    *backlog = left;
+    out.batch = picked.into_batch();
+    out
+}
+
+/// The batch while it is being picked.
+#[derive(Default)]
+struct Picked {
+    requests: Vec<Request>,
+    kind: Option<Kind>,
+    /// Bytes of the row that each key has so far.
+    row_bytes: HashMap<Key, usize>,
+    bytes: usize,
+    /// Keys with an older request that was left behind.
+    blocked: HashSet<Key>,
+    full: bool,
+}
+
+impl Picked {
+    /// Takes the request into the batch, or gives it back.
+    fn take(&mut self, request: Request, limits: BatchLimits) -> Option<Request> {
+        let kind = request.operation.kind();
+        if *self.kind.get_or_insert(kind) != kind {
+            self.block(&request);
+            return Some(request);
+        }
+        let Some(key) = request.operation.key().cloned() else {
+            self.full = true;
+            self.requests.push(request);
+            return None;
+        };
+        let bytes = request.operation.bytes();
+        let known = self.row_bytes.get(&key).copied();
+        let rows = self.row_bytes.len() + usize::from(known.is_none());
+        let total = self.bytes - known.unwrap_or(0) + bytes;
+        let fits = rows <= limits.rows_max.min(kind.rows_max())
+            && (total <= limits.bytes_max || self.requests.is_empty());
+        if self.blocked.contains(&key) || (known.is_some() && !kind.joins_equal_keys()) {
+            self.block(&request);
+            return Some(request);
+        }
+        if !fits {
+            self.full = true;
+            return Some(request);
+        }
+        self.bytes = total;
+        self.row_bytes.insert(key, bytes);
+        self.requests.push(request);
+        None
+    }
+
+    fn block(&mut self, request: &Request) {
+        if let Some(key) = request
+            .operation
+            .key()
+            .filter(|_| request.operation.kind().is_write())
+        {
+            self.blocked.insert(key.clone());
+        }
+    }
+
+    fn into_batch(self) -> Option<Batch> {
+        let kind = self.kind.filter(|_| !self.requests.is_empty())?;
+        let (rows, row_of) = rows_of(kind, &self.requests);
+        Some(Batch {
+            kind,
+            rows,
+            requests: self.requests,
+            row_of,
+        })
+    }
+}
+
+/// The rows of the requests, sorted, each key once with the operation of its last request; and for
+/// each request the index of its row.
+fn rows_of(kind: Kind, requests: &[Request]) -> (Rows, Vec<usize>) {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    // Stable: requests for one key stay in the order in which they came.
+    order.sort_by(|a, b| {
+        requests[*a]
+            .operation
+            .key()
+            .cmp(&requests[*b].operation.key())
+    });
+    let mut row_of = vec![0; requests.len()];
+    let mut last: Vec<&Operation> = Vec::with_capacity(requests.len());
+    for index in order {
+        let operation = &requests[index].operation;
+        match last.last_mut() {
+            Some(row) if row.key().is_some() && row.key() == operation.key() => *row = operation,
+            _ => last.push(operation),
+        }
+        row_of[index] = last.len() - 1;
+    }
+    (statement_rows(kind, &last), row_of)
+}
+
+fn statement_rows(kind: Kind, operations: &[&Operation]) -> Rows {
+    let keys = || {
+        operations
+            .iter()
+            .filter_map(|operation| operation.key().cloned())
+            .collect()
+    };
+    match (kind, operations) {
+        (Kind::Scan, [Operation::Scan(range), ..]) => Rows::Scan(range.clone()),
+        (Kind::Inspect, [Operation::Inspect(key), ..]) => Rows::Inspect(key.clone()),
+        (Kind::Put, _) => Rows::Put(
+            operations
+                .iter()
+                .filter_map(|operation| match operation {
+                    Operation::Put(row) => Some(row.clone()),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        (Kind::Expire, _) => Rows::Expire(
+            operations
+                .iter()
+                .filter_map(|operation| match operation {
+                    Operation::Expire(row) => Some(row.clone()),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        (Kind::Delete, _) => Rows::Delete(keys()),
+        (Kind::Ttl, _) => Rows::Ttl(keys()),
+        (Kind::Get | Kind::Scan | Kind::Inspect, _) => Rows::Get(keys()),
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

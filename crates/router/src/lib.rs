@@ -1,0 +1,37 @@
+//! The stateless router.
+//!
+//! The path of a request, in the order of the files: [`server`] accepts it, [`service`] decodes it,
+//! [`validate`] checks every limit, [`calls`] gives it a deadline, [`shards`] finds its owner in
+//! the map and its lane's [`queue`]; the [`lane`] has its next [`batch`] cut, sends it as one
+//! statement, and answers each [`request`]; [`status`] says failures in gRPC's terms.
+//!
+//! Beside it run one [`map_loader`] per shard, [`health`] and the [`admin`] service. [`router`]
+//! builds all of it from [`settings`].
+
+pub mod admin;
+pub mod backoff;
+pub mod batch;
+pub mod calls;
+pub mod deadline;
+pub mod failure;
+pub mod health;
+pub mod lane;
+pub mod map_loader;
+pub mod metrics;
+pub mod page_token;
+pub mod queue;
+pub mod replica;
+pub mod request;
+pub mod router;
+pub mod server;
+pub mod service;
+pub mod settings;
+pub mod shards;
+pub mod status;
+pub mod validate;
+pub mod versions;
+
+pub use admin::Sweepers;
+pub use router::{Router, ShardSpec};
+pub use server::{Listeners, serve};
+pub use settings::RouterSettings;

@@ -1,0 +1,176 @@
+//! Builds a router: queues, lanes and map loaders over the shards of a config.
+
+use std::{sync::Arc, time::Duration};
+
+use freehold_core::ShardId;
+use freehold_storage::Server;
+use prometheus_client::registry::Registry;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    backoff::Backoff,
+    calls::Calls,
+    lane::{Lane, LaneParts, Opening, Role},
+    map_loader::MapLoader,
+    metrics::Metrics,
+    queue::QueueLimits,
+    settings::RouterSettings,
+    shards::{ServerLanes, Shard, Shards},
+    validate::Validator,
+    versions::Versions,
+};
+
+/// How long opening a connection may take, with its first look at the server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A shard of the config.
+#[derive(Debug, Clone)]
+pub struct ShardSpec {
+    /// Its name.
+    pub name: String,
+    /// The server that takes writes.
+    pub master: Server,
+    /// Servers that copy it.
+    pub replicas: Vec<Server>,
+}
+
+/// A running router: everything but its listeners.
+pub struct Router {
+    /// What services are made of.
+    pub calls: Arc<Calls>,
+    /// What it counts.
+    pub metrics: Metrics,
+    lanes: TaskTracker,
+    loaders: TaskTracker,
+    stop_loading: CancellationToken,
+}
+
+impl Router {
+    /// Starts lanes and map loaders; connects in the background, so that a server that is down
+    /// keeps no other from serving. `seed` is random.
+    #[must_use]
+    pub fn start(
+        settings: RouterSettings,
+        specs: Vec<ShardSpec>,
+        registry: &mut Registry,
+        seed: u64,
+    ) -> Self {
+        let metrics = Metrics::register(registry);
+        let mut random = StdRng::seed_from_u64(seed);
+        let shards = specs.iter().map(|spec| shard_of(spec, &settings)).collect();
+        let shards = Arc::new(Shards::new(shards, settings.eventual_falls_back_to_master));
+        let router = Self {
+            calls: Arc::new(Calls {
+                shards,
+                validator: Validator::new(settings.value_bytes_max),
+                versions: Versions::new(random.next_u64()),
+                draining: CancellationToken::new(),
+                settings,
+            }),
+            metrics,
+            lanes: TaskTracker::new(),
+            loaders: TaskTracker::new(),
+            stop_loading: CancellationToken::new(),
+        };
+        for (index, spec) in (0..).zip(specs) {
+            router.start_shard(ShardId(index), spec, &mut random);
+        }
+        router
+    }
+
+    fn start_shard(&self, shard: ShardId, spec: ShardSpec, random: &mut StdRng) {
+        let settings = &self.calls.settings;
+        let loader = MapLoader {
+            shards: self.calls.shards.clone(),
+            shard,
+            server: spec.master.clone(),
+            poll: settings.map_poll,
+            timeout: CONNECT_TIMEOUT,
+            backoff: Backoff::new(random.next_u64()),
+        };
+        self.loaders.spawn(loader.run(self.stop_loading.clone()));
+        let lanes = self.calls.shards.shard(shard);
+        self.start_lanes(shard, Role::Master, &spec.master, &lanes.master, random);
+        for (index, (server, lanes)) in spec.replicas.iter().zip(&lanes.replicas).enumerate() {
+            self.start_lanes(shard, Role::Replica(index), server, lanes, random);
+        }
+    }
+
+    fn start_lanes(
+        &self,
+        shard: ShardId,
+        role: Role,
+        server: &Server,
+        lanes: &ServerLanes,
+        random: &mut StdRng,
+    ) {
+        let metrics = self.metrics.lane(&self.calls.shards.shard(shard).name);
+        let eager = lanes
+            .reads
+            .iter()
+            .chain(&lanes.writes)
+            .map(|queue| (queue, Opening::Eager));
+        for (queue, opening) in eager.chain([(&lanes.scans, Opening::OnDemand)]) {
+            let lane = Lane::new(LaneParts {
+                shards: self.calls.shards.clone(),
+                shard,
+                role,
+                server: server.clone(),
+                queue: queue.clone(),
+                opening,
+                statement_timeout: self.calls.settings.statement_timeout,
+                connect_timeout: CONNECT_TIMEOUT,
+                metrics: metrics.clone(),
+                seed: random.next_u64(),
+            });
+            self.lanes.spawn(lane.run());
+        }
+    }
+
+    /// Takes no new work; streams end once what they took is answered.
+    pub fn drain(&self) {
+        self.calls.draining.cancel();
+    }
+
+    /// Ends all tasks, after what waits was answered or `patience` is over. What is cut off then is
+    /// answered as it is dropped.
+    pub async fn stop(self, patience: Duration) {
+        self.drain();
+        for shard in &self.calls.shards.shards {
+            for server in std::iter::once(&shard.master).chain(&shard.replicas) {
+                server.queues().for_each(|queue| queue.close());
+            }
+        }
+        self.lanes.close();
+        if timeout(patience, self.lanes.wait()).await.is_err() {
+            tracing::warn!("statements were still outstanding at the end of the grace period");
+        }
+        self.stop_loading.cancel();
+        self.loaders.close();
+        self.loaders.wait().await;
+    }
+}
+
+fn shard_of(spec: &ShardSpec, settings: &RouterSettings) -> Shard {
+    let limits = QueueLimits {
+        keys_max: settings.queue_keys_max,
+        bytes_max: settings.queue_bytes_max,
+    };
+    let lanes = |server: &Server, writes| {
+        ServerLanes::new(server.address(), settings.read_lanes, writes, limits)
+    };
+    Shard {
+        name: spec.name.as_str().into(),
+        master: lanes(&spec.master, settings.write_lanes),
+        replicas: spec
+            .replicas
+            .iter()
+            .map(|server| lanes(server, 0))
+            .collect(),
+        next_replica: 0.into(),
+        reload: tokio::sync::Notify::new(),
+        loads: tokio::sync::watch::Sender::new(0),
+    }
+}

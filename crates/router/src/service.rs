@@ -1,0 +1,131 @@
+//! The gRPC service `KeyValue`: decodes, validates, asks, encodes. One file per kind of method.
+
+mod batch;
+mod encode;
+mod pipeline;
+mod scan;
+mod single;
+
+use std::{pin::Pin, sync::Arc};
+
+use freehold_proto::v1::{self, key_value_server::KeyValue};
+use futures::Stream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::{calls::Calls, failure::Failure, metrics::Metrics, status};
+
+/// Serves `KeyValue`.
+#[derive(Debug, Clone)]
+pub struct KeyValueService {
+    calls: Arc<Calls>,
+    metrics: Metrics,
+}
+
+/// A stream of responses.
+pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl KeyValueService {
+    /// A service over these lanes.
+    #[must_use]
+    pub fn new(calls: Arc<Calls>, metrics: Metrics) -> Self {
+        Self { calls, metrics }
+    }
+
+    fn respond<T>(
+        &self,
+        method: &'static str,
+        result: Result<T, Failure>,
+    ) -> Result<Response<T>, Status> {
+        let code = result.as_ref().map_or_else(status::code, |_| Code::Ok);
+        self.metrics.request(method, code);
+        result
+            .map(Response::new)
+            .map_err(|failure| status::to_status(&failure))
+    }
+}
+
+#[tonic::async_trait]
+impl KeyValue for KeyValueService {
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = single::get(&self.calls, request.into_inner(), deadline).await;
+        self.respond("Get", result)
+    }
+
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = single::put(&self.calls, request.into_inner(), deadline).await;
+        self.respond("Put", result)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = single::delete(&self.calls, request.into_inner(), deadline).await;
+        self.respond("Delete", result)
+    }
+
+    async fn ttl(
+        &self,
+        request: Request<v1::TtlRequest>,
+    ) -> Result<Response<v1::TtlResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = single::ttl(&self.calls, request.into_inner(), deadline).await;
+        self.respond("Ttl", result)
+    }
+
+    async fn expire(
+        &self,
+        request: Request<v1::ExpireRequest>,
+    ) -> Result<Response<v1::ExpireResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = single::expire(&self.calls, request.into_inner(), deadline).await;
+        self.respond("Expire", result)
+    }
+
+    async fn batch_get(
+        &self,
+        request: Request<v1::BatchGetRequest>,
+    ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = batch::get(&self.calls, request.into_inner(), deadline).await;
+        self.respond("BatchGet", result)
+    }
+
+    async fn batch_write(
+        &self,
+        request: Request<v1::BatchWriteRequest>,
+    ) -> Result<Response<v1::BatchWriteResponse>, Status> {
+        let deadline = self.calls.deadline(request.metadata());
+        let result = batch::write(&self.calls, request.into_inner(), deadline).await;
+        self.respond("BatchWrite", result)
+    }
+
+    type ScanStream = ResponseStream<v1::ScanResponse>;
+
+    async fn scan(
+        &self,
+        request: Request<v1::ScanRequest>,
+    ) -> Result<Response<Self::ScanStream>, Status> {
+        let result = scan::start(&self.calls, request);
+        self.respond("Scan", result)
+    }
+
+    type PipelineStream = ResponseStream<v1::PipelineResponse>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        let stream = pipeline::start(self.calls.clone(), request);
+        self.respond("Pipeline", Ok(stream))
+    }
+}

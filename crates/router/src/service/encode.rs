@@ -1,0 +1,105 @@
+//! From answers to messages.
+
+use freehold_proto::v1;
+use freehold_storage::{Row, Value};
+
+use crate::{
+    failure::Failure,
+    request::{Answer, Ending, ReadAnswer},
+    validate::wire_ttl,
+};
+
+/// A live row as callers see it.
+pub(super) fn entry(row: Row) -> v1::Entry {
+    let value = match row.value {
+        Value::Bytes(value) => value,
+        // Lanes fetch every value before they answer a GET; a TTL does not come here.
+        Value::NotRead | Value::TooLarge { .. } => unreachable!("an entry is made of a read value"),
+    };
+    v1::Entry {
+        value,
+        version: row.version,
+        ttl: wire_ttl(row.ttl_ms),
+    }
+}
+
+fn served(answer: &ReadAnswer) -> v1::Served {
+    let (source, staleness) = if answer.from_replica {
+        // How far a replica is behind is not known: absent, which never means zero.
+        (v1::Source::Replica, None)
+    } else {
+        (v1::Source::Master, Some(prost_types::Duration::default()))
+    };
+    v1::Served {
+        shard: answer.shard.to_string(),
+        source: source.into(),
+        staleness,
+    }
+}
+
+/// The answer to a GET.
+pub(super) fn get(ending: Ending) -> Result<v1::GetResponse, Failure> {
+    match ending? {
+        Answer::Read(answer) => {
+            let served = served(&answer);
+            Ok(v1::GetResponse {
+                entry: answer.row.map(entry),
+                served: Some(served),
+            })
+        }
+        other => unexpected(&other),
+    }
+}
+
+/// The answer to a TTL.
+pub(super) fn ttl(ending: Ending) -> Result<v1::TtlResponse, Failure> {
+    match ending? {
+        Answer::Read(answer) => Ok(v1::TtlResponse {
+            found: answer.row.is_some(),
+            ttl: answer.row.as_ref().and_then(|row| wire_ttl(row.ttl_ms)),
+            served: Some(served(&answer)),
+        }),
+        other => unexpected(&other),
+    }
+}
+
+/// The answer to a PUT.
+pub(super) fn put(ending: Ending) -> Result<v1::PutResponse, Failure> {
+    match ending? {
+        Answer::Stored(version) => Ok(v1::PutResponse {
+            version,
+            session_token: bytes::Bytes::new(),
+        }),
+        other => unexpected(&other),
+    }
+}
+
+/// The answer to a DELETE.
+pub(super) fn delete(ending: Ending) -> Result<v1::DeleteResponse, Failure> {
+    let existed = existed(ending)?;
+    Ok(v1::DeleteResponse {
+        existed,
+        session_token: bytes::Bytes::new(),
+    })
+}
+
+/// The answer to an EXPIRE.
+pub(super) fn expire(ending: Ending) -> Result<v1::ExpireResponse, Failure> {
+    let existed = existed(ending)?;
+    Ok(v1::ExpireResponse {
+        existed,
+        session_token: bytes::Bytes::new(),
+    })
+}
+
+fn existed(ending: Ending) -> Result<bool, Failure> {
+    match ending? {
+        Answer::Existed(existed) => Ok(existed),
+        other => unexpected(&other),
+    }
+}
+
+/// A lane answers each operation with its own kind of answer; anything else is a bug here.
+fn unexpected<T>(answer: &Answer) -> Result<T, Failure> {
+    unreachable!("an answer of another kind: {answer:?}")
+}

@@ -1,0 +1,147 @@
+//! Many requests of one connection in flight.
+//!
+//! A request takes a place before it is read from the stream; the place comes free when its answer
+//! leaves. So a client that sends faster than the databases answer, or does not read its answers,
+//! is held back by the connection's flow control, and nothing grows here.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use freehold_proto::v1::{
+    self, pipeline_request::Request as Body, pipeline_response::Response as Answered,
+};
+use futures::{Stream, StreamExt, stream};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request as Call, Status, Streaming};
+
+use super::{ResponseStream, encode};
+use crate::{
+    calls::Calls,
+    failure::Failure,
+    request::{Answer, AnswerBudget, Ending, Kind, Level, Numbered, Operation, Reply, Request},
+    status, validate,
+};
+
+/// The reading half of a stream.
+struct Inbound {
+    calls: Arc<Calls>,
+    places: Arc<Semaphore>,
+    answers: mpsc::Sender<Numbered>,
+    budget: Arc<AnswerBudget>,
+    deadline: Option<Instant>,
+}
+
+/// Starts answering a stream of requests.
+pub(super) fn start(
+    calls: Arc<Calls>,
+    call: Call<Streaming<v1::PipelineRequest>>,
+) -> ResponseStream<v1::PipelineResponse> {
+    let in_flight_max = calls.settings.pipeline_requests_max;
+    let (answers, answered) = mpsc::channel(in_flight_max);
+    let budget = Arc::new(AnswerBudget::new(calls.settings.pipeline_answer_bytes_max));
+    let draining = calls.draining.clone();
+    let inbound = Inbound {
+        deadline: Calls::stream_deadline(call.metadata()),
+        places: Arc::new(Semaphore::new(in_flight_max)),
+        budget: budget.clone(),
+        answers,
+        calls,
+    };
+    tokio::spawn(inbound.run(call.into_inner()));
+    // Every request that was read has its answer by then, so this is true of all others.
+    let last_word = stream::once(async move {
+        draining
+            .is_cancelled()
+            .then(|| Err(status::to_status(&Failure::ShuttingDown)))
+    });
+    Box::pin(responses(answered, budget).chain(last_word.filter_map(std::future::ready)))
+}
+
+impl Inbound {
+    /// Reads requests until the client has sent its last, nobody reads the answers, or the router
+    /// drains.
+    async fn run(self, mut stream: Streaming<v1::PipelineRequest>) {
+        loop {
+            let Ok(place) = self.places.clone().acquire_owned().await else {
+                return;
+            };
+            let message = tokio::select! {
+                message = stream.message() => message,
+                () = self.answers.closed() => return,
+                () = self.calls.draining.cancelled() => return,
+            };
+            // An error is the client's connection breaking: there is nobody left to tell.
+            let Ok(Some(message)) = message else { return };
+            self.take(message, place);
+        }
+    }
+
+    fn take(&self, message: v1::PipelineRequest, place: OwnedSemaphorePermit) {
+        let received = Instant::now();
+        let limit = received + self.calls.request_timeout();
+        let deadline = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let reply = Reply::Numbered {
+            id: message.id,
+            channel: self.answers.clone(),
+            place: Some(place),
+            budget: self.budget.clone(),
+        };
+        match self.operation(message.request) {
+            Ok((operation, level)) => {
+                let request = Request::new(operation, level, received, deadline, reply);
+                self.calls.shards.dispatch(request);
+            }
+            Err(failure) => reply.refuse(failure),
+        }
+    }
+
+    fn operation(&self, body: Option<Body>) -> Result<(Operation, Level), Failure> {
+        let write = |operation| (operation, Level::Strong);
+        match body {
+            Some(Body::Get(get)) => validate::get(get),
+            Some(Body::Ttl(ttl)) => validate::ttl(ttl),
+            Some(Body::Put(put)) => self
+                .calls
+                .validator
+                .put(put, self.calls.versions.next())
+                .map(write),
+            Some(Body::Delete(delete)) => validate::delete(delete.key).map(write),
+            Some(Body::Expire(expire)) => validate::expire(expire).map(write),
+            None => Err(Failure::invalid(
+                "request",
+                "request is not set: set one of its fields",
+            )),
+        }
+    }
+}
+
+fn responses(
+    answered: mpsc::Receiver<Numbered>,
+    budget: Arc<AnswerBudget>,
+) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> {
+    ReceiverStream::new(answered).map(move |numbered| {
+        let bytes = numbered.ending.as_ref().map_or(0, Answer::bytes);
+        budget.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(respond(numbered.id, numbered.kind, numbered.ending))
+        // The place is dropped here: the answer is the connection's now.
+    })
+}
+
+fn respond(id: u64, kind: Option<Kind>, ending: Ending) -> v1::PipelineResponse {
+    let response = match kind {
+        Some(Kind::Get) => encode::get(ending).map(Answered::Get),
+        Some(Kind::Ttl) => encode::ttl(ending).map(Answered::Ttl),
+        Some(Kind::Put) => encode::put(ending).map(Answered::Put),
+        Some(Kind::Delete) => encode::delete(ending).map(Answered::Delete),
+        Some(Kind::Expire) => encode::expire(ending).map(Answered::Expire),
+        Some(Kind::Scan | Kind::Inspect) | None => Err(ending.err().unwrap_or(Failure::AskAgain)),
+    };
+    let response = response.unwrap_or_else(|failure| Answered::Error(status::to_item(&failure)));
+    v1::PipelineResponse {
+        id,
+        response: Some(response),
+    }
+}

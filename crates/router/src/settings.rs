@@ -1,0 +1,59 @@
+//! What an operator may change about a router, as plain values.
+
+use std::time::Duration;
+
+use freehold_core::limits;
+
+/// Settings of one router. The defaults serve one busy master well on a few cores.
+#[derive(Debug, Clone)]
+pub struct RouterSettings {
+    /// Bytes of a value that PUT accepts; at most [`limits::VALUE_BYTES_MAX`]. Every server's
+    /// `max_allowed_packet` must be larger.
+    pub value_bytes_max: usize,
+    /// How long a request may take whose caller gave no deadline, and the longest that a caller's
+    /// deadline may be.
+    pub request_timeout: Duration,
+    /// Read lanes per master and per replica. A read lane is a connection; two keep one in the
+    /// database while the other is on the wire. More lanes mean smaller batches.
+    pub read_lanes: usize,
+    /// Write lanes per master. Commits of several lanes share one flush of the log; with few lanes
+    /// the fence stays nearly free, with hundreds it triples the server's work per write.
+    pub write_lanes: usize,
+    /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED.
+    pub queue_keys_max: usize,
+    /// Bytes of keys and values that may wait in one lane.
+    pub queue_bytes_max: usize,
+    /// How long a lane waits for an answer before it gives the connection up. Callers are answered
+    /// at their own deadlines, whatever this is.
+    pub statement_timeout: Duration,
+    /// Whether an EVENTUAL read goes to the master where no replica answers.
+    pub eventual_falls_back_to_master: bool,
+    /// How often each shard's fence is looked at when nothing disagrees. It bounds how long a
+    /// router with no traffic believes an old map; correctness never depends on it.
+    pub map_poll: Duration,
+    /// Requests that one Pipeline stream may have in flight; more wait in the network.
+    pub pipeline_requests_max: usize,
+    /// Bytes of answers that one Pipeline stream may leave unread before its reads are refused.
+    pub pipeline_answer_bytes_max: usize,
+    /// How long shutting down may take before what is left is answered UNAVAILABLE.
+    pub grace_period: Duration,
+}
+
+impl Default for RouterSettings {
+    fn default() -> Self {
+        Self {
+            value_bytes_max: limits::VALUE_BYTES_MAX_DEFAULT,
+            request_timeout: Duration::from_secs(5),
+            read_lanes: 2,
+            write_lanes: 4,
+            queue_keys_max: 16_384,
+            queue_bytes_max: 64 << 20,
+            statement_timeout: Duration::from_secs(10),
+            eventual_falls_back_to_master: true,
+            map_poll: Duration::from_secs(1),
+            pipeline_requests_max: 4_096,
+            pipeline_answer_bytes_max: 64 << 20,
+            grace_period: Duration::from_secs(10),
+        }
+    }
+}
