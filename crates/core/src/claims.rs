@@ -23,8 +23,13 @@ pub enum SlotState {
 
 impl SlotState {
     /// All states, in the order of a slot's life.
-    pub const ALL: [Self; 5] =
-        [Self::Owned, Self::Outgoing, Self::Fenced, Self::Incoming, Self::Gone];
+    pub const ALL: [Self; 5] = [
+        Self::Owned,
+        Self::Outgoing,
+        Self::Fenced,
+        Self::Incoming,
+        Self::Gone,
+    ];
 
     /// The word in the `state` column.
     #[must_use]

@@ -39,7 +39,10 @@ impl Key {
         let bytes = bytes.into();
         match bytes.len() {
             0 => Err(KeyError::Empty),
-            1..=KEY_BYTES_MAX => Ok(Self { hash: hash(tag(&bytes)), bytes }),
+            1..=KEY_BYTES_MAX => Ok(Self {
+                hash: hash(tag(&bytes)),
+                bytes,
+            }),
             bytes => Err(KeyError::TooLong { bytes }),
         }
     }
@@ -120,7 +123,10 @@ mod tests {
         assert_eq!(Key::new(""), Err(KeyError::Empty));
         assert!(Key::new(vec![0; 1]).is_ok());
         assert!(Key::new(vec![0; KEY_BYTES_MAX]).is_ok());
-        assert_eq!(Key::new(vec![0; 1_025]), Err(KeyError::TooLong { bytes: 1_025 }));
+        assert_eq!(
+            Key::new(vec![0; 1_025]),
+            Err(KeyError::TooLong { bytes: 1_025 })
+        );
     }
 
     #[test]

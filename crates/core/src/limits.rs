@@ -55,10 +55,19 @@ pub const SHARDS_MAX: usize = 10_000;
 
 const _: () = {
     assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX);
-    assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < 16 << 20, "a row must fit one 16 MiB protocol packet");
-    assert!(STATEMENT_KEYS_MAX.is_power_of_two(), "statements are prepared per power of two");
+    assert!(
+        VALUE_BYTES_MAX + KEY_BYTES_MAX < 16 << 20,
+        "a row must fit one 16 MiB protocol packet"
+    );
+    assert!(
+        STATEMENT_KEYS_MAX.is_power_of_two(),
+        "statements are prepared per power of two"
+    );
     assert!(SCAN_SLOTS_MAX.is_power_of_two());
     assert!(BATCH_BYTES_MAX >= STATEMENT_BYTES_MAX);
-    assert!(RESPONSE_BYTES_MAX < 4 << 20, "gRPC clients accept 4 MiB by default");
+    assert!(
+        RESPONSE_BYTES_MAX < 4 << 20,
+        "gRPC clients accept 4 MiB by default"
+    );
     assert!(SHARDS_MAX < u16::MAX as usize);
 };

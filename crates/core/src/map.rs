@@ -59,7 +59,10 @@ impl ShardView {
     /// The shard's row for a slot.
     #[must_use]
     pub fn claim(&self, slot: Slot) -> Option<&SlotClaim> {
-        let index = self.claims.binary_search_by_key(&slot, |claim| claim.slot).ok()?;
+        let index = self
+            .claims
+            .binary_search_by_key(&slot, |claim| claim.slot)
+            .ok()?;
         self.claims.get(index)
     }
 }
@@ -76,7 +79,11 @@ impl ShardMap {
     /// A map in which no shard was reached yet. Shards keep the order of `names`.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
-        let view = |name: Arc<str>| ShardView { name, fence: None, claims: Arc::new([]) };
+        let view = |name: Arc<str>| ShardView {
+            name,
+            fence: None,
+            claims: Arc::new([]),
+        };
         Self {
             shards: names.into_iter().map(Into::into).map(view).collect(),
             routes: vec![Route::Unowned; SLOTS].into_boxed_slice(),
@@ -107,7 +114,10 @@ impl ShardMap {
 
     /// All shards in the order of the config.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = (ShardId, &ShardView)> {
-        self.shards.iter().enumerate().map(|(index, view)| (ShardId(narrow(index)), view))
+        self.shards
+            .iter()
+            .enumerate()
+            .map(|(index, view)| (ShardId(narrow(index)), view))
     }
 
     /// How many slots the shard serves.
@@ -124,7 +134,10 @@ impl ShardMap {
     pub fn with_snapshot(&self, shard: ShardId, snapshot: ShardClaims) -> Self {
         let mut next = self.clone();
         let view = &mut next.shards[shard.index()];
-        if view.fence.is_some_and(|known| known.is_newer_than(&snapshot.fence)) {
+        if view
+            .fence
+            .is_some_and(|known| known.is_newer_than(&snapshot.fence))
+        {
             return next;
         }
         view.fence = Some(snapshot.fence);
@@ -150,7 +163,9 @@ impl ShardMap {
             let claim = self.shard(shard).claim(slot)?;
             claim.state.is_claim().then_some((shard, claim))
         });
-        let Some(mut best) = claims.next() else { return Route::Unowned };
+        let Some(mut best) = claims.next() else {
+            return Route::Unowned;
+        };
         let mut rival = None;
         for (shard, claim) in claims {
             match claim.slot_epoch.cmp(&best.1.slot_epoch) {
@@ -160,15 +175,24 @@ impl ShardMap {
             }
         }
         match rival {
-            Some(other) => Route::Conflict { shard: best.0, other },
-            None => Route::Owner { shard: best.0, state: best.1.state },
+            Some(other) => Route::Conflict {
+                shard: best.0,
+                other,
+            },
+            None => Route::Owner {
+                shard: best.0,
+                state: best.1.state,
+            },
         }
     }
 }
 
 /// `known` with the rows of `news` put over it; both ordered by slot.
 fn merge(known: &[SlotClaim], news: Vec<SlotClaim>) -> Vec<SlotClaim> {
-    debug_assert!(news.is_sorted_by(|a, b| a.slot < b.slot), "each slot once, in order");
+    debug_assert!(
+        news.is_sorted_by(|a, b| a.slot < b.slot),
+        "each slot once, in order"
+    );
     let mut merged = Vec::with_capacity(known.len().max(news.len()));
     let mut known = known.iter().peekable();
     for claim in news {

@@ -4,17 +4,40 @@ use super::*;
 use crate::claims::ShardIdentity;
 
 fn claim(slot: u16, state: SlotState, slot_epoch: u64) -> SlotClaim {
-    SlotClaim { slot: Slot(slot), state, slot_epoch, peer: None, since_epoch: 1 }
+    SlotClaim {
+        slot: Slot(slot),
+        state,
+        slot_epoch,
+        peer: None,
+        since_epoch: 1,
+    }
 }
 
 fn snapshot(epoch: u64, claims: Vec<SlotClaim>) -> ShardClaims {
-    let identity = ShardIdentity { name: "s".into(), cluster_id: 1, schema_version: 1 };
-    let fence = Fence { server_id: 1, stamp: epoch, term: 1, epoch };
-    ShardClaims { identity, answered_by: 1, fence, claims }
+    let identity = ShardIdentity {
+        name: "s".into(),
+        cluster_id: 1,
+        schema_version: 1,
+    };
+    let fence = Fence {
+        server_id: 1,
+        stamp: epoch,
+        term: 1,
+        epoch,
+    };
+    ShardClaims {
+        identity,
+        answered_by: 1,
+        fence,
+        claims,
+    }
 }
 
 fn owner(shard: u16, state: SlotState) -> Route {
-    Route::Owner { shard: ShardId(shard), state }
+    Route::Owner {
+        shard: ShardId(shard),
+        state,
+    }
 }
 
 #[test]
@@ -33,7 +56,9 @@ fn of_two_claims_the_higher_slot_epoch_wins_in_either_order() {
     let forwards = map
         .with_snapshot(ShardId(0), old.clone())
         .with_snapshot(ShardId(1), new.clone());
-    let backwards = map.with_snapshot(ShardId(1), new).with_snapshot(ShardId(0), old);
+    let backwards = map
+        .with_snapshot(ShardId(1), new)
+        .with_snapshot(ShardId(0), old);
     assert_eq!(forwards.route(Slot(7)), owner(1, SlotState::Owned));
     assert_eq!(backwards.route(Slot(7)), owner(1, SlotState::Owned));
 }
@@ -53,8 +78,14 @@ fn two_claims_of_one_slot_epoch_are_a_conflict_that_ends_when_one_gives_way() {
 #[test]
 fn incoming_is_never_a_claim_and_fenced_takes_no_writes() {
     let map = ShardMap::new(["a", "b"])
-        .with_snapshot(ShardId(0), snapshot(1, vec![claim(7, SlotState::Fenced, 1)]))
-        .with_snapshot(ShardId(1), snapshot(1, vec![claim(7, SlotState::Incoming, 2)]));
+        .with_snapshot(
+            ShardId(0),
+            snapshot(1, vec![claim(7, SlotState::Fenced, 1)]),
+        )
+        .with_snapshot(
+            ShardId(1),
+            snapshot(1, vec![claim(7, SlotState::Incoming, 2)]),
+        );
     assert_eq!(map.route(Slot(7)), owner(0, SlotState::Fenced));
     assert!(map.serves(ShardId(0), Slot(7), false));
     assert!(!map.serves(ShardId(0), Slot(7), true));
@@ -80,7 +111,10 @@ fn a_snapshot_of_changed_rows_keeps_the_others() {
         .with_snapshot(ShardId(0), snapshot(1, first))
         .with_snapshot(ShardId(0), snapshot(2, vec![claim(2, SlotState::Gone, 2)]));
     assert_eq!(map.slots_owned(ShardId(0)), 2);
-    assert_eq!(map.shard(ShardId(0)).claim(Slot(2)).unwrap().state, SlotState::Gone);
+    assert_eq!(
+        map.shard(ShardId(0)).claim(Slot(2)).unwrap().state,
+        SlotState::Gone
+    );
     assert_eq!(map.shard(ShardId(0)).claim(Slot(4)), None);
 }
 

@@ -47,7 +47,10 @@ impl fmt::Display for Slot {
 /// If `index >= shards`, or there are more shards than slots.
 #[must_use]
 pub fn even_share(index: usize, shards: usize) -> RangeInclusive<u16> {
-    assert!(index < shards && shards <= SLOTS, "no share {index} of {shards}");
+    assert!(
+        index < shards && shards <= SLOTS,
+        "no share {index} of {shards}"
+    );
     let first = index * SLOTS / shards;
     let last = (index + 1) * SLOTS / shards - 1;
     let narrow = |slot: usize| u16::try_from(slot).unwrap_or(u16::MAX);
@@ -77,7 +80,11 @@ mod tests {
             (b"x{user:1}", 15_191),
         ];
         for (key, slot) in vectors {
-            assert_eq!(Key::new(key.to_vec()).unwrap().slot(), Slot(slot), "{key:?}");
+            assert_eq!(
+                Key::new(key.to_vec()).unwrap().slot(),
+                Slot(slot),
+                "{key:?}"
+            );
         }
     }
 
