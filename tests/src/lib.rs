@@ -91,10 +91,12 @@
 //! | `FREEHOLD_TEST_MARIADBD` | the `mariadbd` program | from `PATH` |
 //! | `FREEHOLD_TEST_MYSQLD_ROOT` | a folder with `usr/sbin/mysqld`; `/` for an installed MySQL | `mysql` in the cache |
 //! | `FREEHOLD_TEST_BIN` | the `freehold` program | beside the test |
+//! | `FREEHOLD_TEST_CONTAINERS` | run MySQL servers as containers of `deploy/compose.yaml` | as processes |
 //! | `FREEHOLD_TEST_KEEP` | keep the folders of servers and routers | remove them |
 
 mod certificates;
 pub mod cli;
+mod container;
 pub mod deploy;
 mod engine;
 mod error;

@@ -10,6 +10,7 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::time::Instant;
 
+use crate::container::docker;
 use crate::error::{Error, Result};
 
 /// A running program: its process, its log, and a guard that ends it.
@@ -23,11 +24,22 @@ pub struct Process {
     child: Child,
     guard: Child,
     log: PathBuf,
+    /// The container that `child` is only the client of.
+    container: Option<String>,
 }
 
 impl Process {
     /// Starts `command` in a process group of its own; its output is appended to `log`.
-    pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
+    pub fn spawn(command: Command, log: &Path) -> Result<Self> {
+        Self::spawn_as(command, log, None)
+    }
+
+    /// As [`Self::spawn`]; signals go to the container of this name.
+    pub(crate) fn spawn_as(
+        mut command: Command,
+        log: &Path,
+        container: Option<String>,
+    ) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = OpenOptions::new()
             .create(true)
@@ -42,7 +54,7 @@ impl Process {
             .stderr(errors)
             .spawn()
             .map_err(Error::io(&name))?;
-        let guard = match guard(child.id()) {
+        let guard = match guard(child.id(), container.as_deref()) {
             Ok(guard) => guard,
             Err(error) => {
                 end(&mut child);
@@ -54,6 +66,7 @@ impl Process {
             child,
             guard,
             log: log.to_owned(),
+            container,
         })
     }
 
@@ -69,6 +82,9 @@ impl Process {
 
     /// Sends a signal; nothing happens if the program has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if let Some(container) = &self.container {
+            return docker(&["kill", "--signal", &signal.as_raw().to_string(), container]);
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         match pid.filter(|_| self.is_running()) {
             None => Ok(()),
@@ -79,6 +95,9 @@ impl Process {
     /// SIGSTOP, and waits until every thread stands: the signal alone leaves some of them running
     /// for long enough to answer a query.
     pub fn freeze(&mut self) -> Result<()> {
+        if let Some(container) = &self.container {
+            return docker(&["pause", container]);
+        }
         self.signal(Signal::STOP)?;
         let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
         while self.is_running() && !all_stopped(&tasks).map_err(Error::io(&tasks))? {
@@ -89,6 +108,9 @@ impl Process {
 
     /// SIGCONT.
     pub fn thaw(&mut self) -> Result<()> {
+        if let Some(container) = &self.container {
+            return docker(&["unpause", container]);
+        }
         self.signal(Signal::CONT)
     }
 
@@ -96,7 +118,15 @@ impl Process {
     pub fn kill(&mut self) {
         // The guard first: once the child is reaped, its number may belong to someone else.
         end(&mut self.guard);
-        end(&mut self.child);
+        let running = self.is_running();
+        match &self.container {
+            // The client ends when it sees that the container is gone.
+            Some(container) if running => {
+                let _ = docker(&["rm", "--force", container]);
+                let _ = self.child.wait();
+            }
+            _ => end(&mut self.child),
+        }
     }
 
     /// Waits until it ends by itself, at most `limit`.
@@ -148,10 +178,16 @@ impl Drop for Process {
     }
 }
 
-fn guard(pid: u32) -> Result<Child> {
+fn guard(pid: u32, container: Option<&str>) -> Result<Child> {
+    let script = r#"read -r _; kill -KILL "$1"; test -z "$2" || docker rm --force "$2""#;
     Command::new("/bin/sh")
-        .args(["-c", r#"read -r _; kill -KILL "$1""#, "guard"])
-        .arg(pid.to_string())
+        .args([
+            "-c",
+            script,
+            "guard",
+            &pid.to_string(),
+            container.unwrap_or_default(),
+        ])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

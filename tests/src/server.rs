@@ -1,12 +1,14 @@
 //! One real database server, from its first start to its last.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::certificates::Certificates;
+use crate::container;
 use crate::deploy;
 use crate::engine::{Engine, Program};
 use crate::error::{Error, Result};
@@ -25,7 +27,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
-    program: Program,
+    /// Absent if it runs in a container.
+    program: Option<Program>,
     port: Port,
     certificates: Certificates,
     process: Option<Process>,
@@ -41,27 +44,36 @@ impl Server {
             .tempdir()
             .map_err(Error::io(std::env::temp_dir()))?;
         folder.disable_cleanup(std::env::var_os("FREEHOLD_TEST_KEEP").is_some());
-        let program = options.engine.program()?;
         let certificates = Certificates::write(folder.path())?;
-        let port = Port::claim()?;
-        let (engine, data) = (options.engine, folder.path().join("data"));
-        let copied = {
-            let program = program.clone();
-            tokio::task::spawn_blocking(move || template::copy(engine, &program, &data))
+        let contained = container::wanted(options.engine);
+        let program = if contained {
+            None
+        } else {
+            let (engine, data) = (options.engine, folder.path().join("data"));
+            let program = engine.program()?;
+            let copied = program.clone();
+            tokio::task::spawn_blocking(move || template::copy(engine, &copied, &data))
+                .await
+                .map_err(|error| Error::Process {
+                    program: "copy of the data folder".to_owned(),
+                    message: error.to_string(),
+                })??;
+            Some(program)
         };
-        copied.await.map_err(|error| Error::Process {
-            program: "copy of the data folder".to_owned(),
-            message: error.to_string(),
-        })??;
         let mut server = Self {
             options,
             program,
-            port,
+            port: Port::claim()?,
             certificates,
             process: None,
             folder,
         };
         server.start_again().await?;
+        if contained {
+            // The image's own set-up of a new server is no replica's business.
+            let mut sql = server.connect().await?;
+            sql.run("RESET BINARY LOGS AND GTIDS").await?;
+        }
         Ok(server)
     }
 
@@ -72,11 +84,20 @@ impl Server {
 
     /// Starts the server on its port and data again, after it was killed or stopped.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = Some(Process::spawn(self.command()?, &self.path("server.log"))?);
+        let log = self.path("server.log");
+        self.process = Some(match &self.program {
+            Some(program) => Process::spawn(self.command(program)?, &log)?,
+            None => {
+                let port = self.port.number();
+                let folder = self.folder.path();
+                let command = container::command(&self.options, port, &self.certificates, folder)?;
+                Process::spawn_as(command, &log, Some(container::name(port)))?
+            }
+        });
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let refused = match self.connect().await {
-                Ok(sql) => return sql.close().await,
+                Ok(sql) => return self.answers(sql).await,
                 Err(error) => error,
             };
             let process = self.running()?;
@@ -187,6 +208,13 @@ impl Server {
         &mut self.options
     }
 
+    async fn answers(&self, mut sql: Sql) -> Result<()> {
+        if self.program.is_none() && self.options.read_only {
+            sql.run("SET GLOBAL super_read_only = ON").await?;
+        }
+        sql.close().await
+    }
+
     fn running(&mut self) -> Result<&mut Process> {
         let port = self.port.number();
         self.process.as_mut().ok_or_else(|| Error::Process {
@@ -199,14 +227,14 @@ impl Server {
         self.folder.path().join(name)
     }
 
-    fn command(&self) -> Result<std::process::Command> {
-        let mut command = self.program.command();
+    fn command(&self, program: &Program) -> Result<Command> {
+        let mut command = program.command();
         let settings = deploy::file(self.options.engine, "my.cnf");
         let port = self.port.number();
         // This one must come first.
         command
             .arg(format!("--defaults-file={}", settings.display()))
-            .args(&self.program.options)
+            .args(&program.options)
             .args(template::as_root())
             .args([
                 "--bind-address=127.0.0.1".to_owned(),

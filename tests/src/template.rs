@@ -19,7 +19,7 @@ pub(crate) const DATABASE: &str = "freehold";
 /// Run while the folder is initialised, before anything is logged for replicas.
 ///
 /// MariaDB's bootstrap knows no accounts until it is told to read them.
-fn recipe(engine: Engine) -> String {
+pub(crate) fn recipe(engine: Engine) -> String {
     let flush = match engine {
         Engine::MariaDb => "FLUSH PRIVILEGES;\n",
         Engine::MySql => "",
