@@ -61,7 +61,7 @@ pub(crate) fn command(folder: &Path) -> Result<Command> {
     let mut command = Command::new(program()?);
     command.current_dir(folder);
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("FREEHOLD__") {
+        if name.to_string_lossy().starts_with("FREEHOLD_") {
             command.env_remove(name);
         }
     }
