@@ -4,7 +4,11 @@ use std::{future::Future, time::Duration};
 
 use async_trait::async_trait;
 use freehold_storage::{Server, StorageError, SweepConnection};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+/// A connection that was idle for longer is not trusted: servers and firewalls drop such ones
+/// without a word.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where connections come from: a server, or a test's fake of one.
 #[async_trait]
@@ -33,7 +37,7 @@ impl Dial for Server {
 /// server behind the same name.
 pub(crate) struct Link<D> {
     server: D,
-    idle: Option<Box<dyn SweepConnection>>,
+    idle: Option<(Box<dyn SweepConnection>, Instant)>,
 }
 
 impl<D: Dial> Link<D> {
@@ -50,13 +54,13 @@ impl<D: Dial> Link<D> {
         time_max: Duration,
     ) -> Result<Box<dyn SweepConnection>, StorageError> {
         match self.idle.take() {
-            Some(connection) => Ok(connection),
-            None => within(time_max, "a connection attempt", self.server.dial()).await,
+            Some((connection, since)) if since.elapsed() < IDLE_TIME_MAX => Ok(connection),
+            _ => within(time_max, "a connection attempt", self.server.dial()).await,
         }
     }
 
     pub(crate) fn put_back(&mut self, connection: Box<dyn SweepConnection>) {
-        self.idle = Some(connection);
+        self.idle = Some((connection, Instant::now()));
     }
 }
 

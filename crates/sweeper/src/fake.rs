@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) fence: Fence,
     /// What a deletion finds there; differs from `fence` until the next read, to play a change.
     pub(crate) fence_at_deletion: Fence,
+    /// Reads go on showing the old fence.
+    pub(crate) fence_stays_behind: bool,
     /// Whose, until when by the database's clock.
     pub(crate) lease: Option<(u64, String, Instant)>,
     pub(crate) paused: bool,
@@ -69,6 +71,7 @@ impl Fake {
             rows: (0..count).map(key).collect(),
             fence: FENCE,
             fence_at_deletion: FENCE,
+            fence_stays_behind: false,
             lease: None,
             paused: false,
             lag: Some(Duration::ZERO),
@@ -179,7 +182,9 @@ impl SweepConnection for Fake {
             fence: Some(world.fence),
         };
         // What changes the fence has done so by the next read.
-        world.fence = world.fence_at_deletion;
+        if !world.fence_stays_behind {
+            world.fence = world.fence_at_deletion;
+        }
         Ok(due)
     }
 

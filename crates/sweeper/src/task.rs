@@ -185,7 +185,9 @@ impl<D: Dial> Task<D> {
     /// that is not adopted yet disagrees for long, so it is asked less and less often.
     fn fence_disagreed(&mut self) -> Rest {
         self.disagreements = self.disagreements.saturating_add(1);
-        self.due_at = Instant::now();
+        if self.disagreements > 1 {
+            self.board.waits(Some(Waiting::Fence));
+        }
         let Self {
             settings,
             disagreements,
@@ -226,8 +228,9 @@ impl<D: Dial> Task<D> {
 
     fn failed(&mut self, error: &StorageError) -> Rest {
         self.failures = self.failures.saturating_add(1);
-        self.board.error(&error.to_string());
-        self.board.waits(Some(Waiting::Master));
+        let error = error.to_string();
+        self.board.error(&error);
+        self.board.waits(Some(Waiting::Master { error }));
         let SweeperSettings {
             retry_min,
             retry_max,

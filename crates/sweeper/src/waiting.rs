@@ -36,8 +36,13 @@ pub enum Waiting {
         /// How many may.
         limit: u64,
     },
+    /// The fence: the server says that it is not the shard's master, or no longer.
+    Fence,
     /// The master, which did not answer or refused.
-    Master,
+    Master {
+        /// What came of it.
+        error: String,
+    },
     /// Nothing any more: it was shut down.
     Stopped,
 }
@@ -53,14 +58,15 @@ impl Waiting {
             Self::Rows => "rows",
             Self::Replica { .. } => "replica",
             Self::Purge { .. } => "purge",
-            Self::Master => "master",
+            Self::Fence => "fence",
+            Self::Master { .. } => "master",
             Self::Stopped => "stopped",
         }
     }
 
     /// Every word of [`Self::as_str`].
-    pub const WORDS: [&'static str; 8] = [
-        "start", "lease", "operator", "rows", "replica", "purge", "master", "stopped",
+    pub const WORDS: [&'static str; 9] = [
+        "start", "lease", "operator", "rows", "replica", "purge", "fence", "master", "stopped",
     ];
 }
 
@@ -94,7 +100,10 @@ impl fmt::Display for Waiting {
             Self::Purge { records, limit } => {
                 write!(f, "{records} undo records wait to be purged, above {limit}")
             }
-            Self::Master => f.write_str("the master to answer"),
+            Self::Fence => {
+                f.write_str("the fence: this server is not the shard's master, or not yet")
+            }
+            Self::Master { error } => write!(f, "the master: {error}"),
             Self::Stopped => f.write_str("this router is shutting down"),
         }
     }
@@ -252,7 +261,10 @@ mod tests {
                 records: 2,
                 limit: 1,
             },
-            Waiting::Master,
+            Waiting::Fence,
+            Waiting::Master {
+                error: "no answer".to_owned(),
+            },
             Waiting::Stopped,
         ];
         assert_eq!(all.each_ref().map(Waiting::as_str), Waiting::WORDS);

@@ -105,3 +105,33 @@ async fn a_shutdown_is_quick_also_while_the_server_is_frozen() {
         asked.elapsed()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_the_master_is_asked_less_and_less() {
+    let master = Fake::with_rows(100);
+    master.world().fence_at_deletion.stamp = 2;
+    master.world().fence_stays_behind = true;
+    let sweeper = start(1, &master);
+    until("it says so", || sweeper.waits_for() == Some("fence")).await;
+    let before = master.world().deletions.len();
+    sleep(Duration::from_secs(60)).await;
+    let attempts = master.world().deletions.len() - before;
+    assert!((5..=25).contains(&attempts), "{attempts} in a minute");
+    assert!(sweeper.state().held_here);
+    master.world().fence_stays_behind = false;
+    until("all rows are gone", || rows_left(&master) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_connection_that_was_idle_for_long_is_opened_anew() {
+    let (master, replica) = (Fake::with_rows(100), Fake::with_rows(0));
+    let settings = SweeperSettings::default();
+    let _sweeper = start_with(1, &master, std::slice::from_ref(&replica), settings);
+    until("all rows are gone", || rows_left(&master) == 0).await;
+    assert_eq!(replica.world().dials.len(), 1);
+    sleep(Duration::from_secs(120)).await;
+    let again = Fake::with_rows(100).world().rows.clone();
+    master.world().rows = again;
+    until("all rows are gone", || rows_left(&master) == 0).await;
+    assert_eq!(replica.world().dials.len(), 2);
+}
