@@ -1,0 +1,43 @@
+//! One suite over every engine: whatever a store promises holds on SQLite, MariaDB and MySQL alike.
+//!
+//! Each module has plain `async fn`s that take a [`store::Store`] and are named for the promise
+//! they check; [`on_every_engine`] makes one test per engine of each. A test has a server, or a
+//! file, of its own. Scenes are set and outcomes audited with plain SQL ([`audit::Audit`]), over a
+//! connection that the storage crate knows nothing of.
+
+/// Makes the modules `sqlite`, `mariadb` and `mysql` with one test per named function.
+macro_rules! on_every_engine {
+    ($($name:ident),+ $(,)?) => {
+        on_engine!(sqlite, crate::store::Kind::Sqlite, $($name),+);
+        on_servers!($($name),+);
+    };
+}
+
+/// Makes the modules `mariadb` and `mysql`: for what an embedded file does not have.
+macro_rules! on_servers {
+    ($($name:ident),+ $(,)?) => {
+        on_engine!(mariadb, crate::store::MARIADB, $($name),+);
+        on_engine!(mysql, crate::store::MYSQL, $($name),+);
+    };
+}
+
+macro_rules! on_engine {
+    ($module:ident, $kind:expr, $($name:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() -> crate::store::Result<()> {
+                    super::$name(crate::store::Store::start($kind).await?).await
+                }
+            )+
+        }
+    };
+}
+
+mod audit;
+mod bytes_exact;
+mod expiry;
+mod lane;
+mod operations;
+mod scan;
+mod store;

@@ -1,0 +1,147 @@
+//! A store of one engine: one shard with all slots, or nothing yet.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use freehold_core::ShardIdentity;
+use freehold_storage::{
+    ConnectOptions, DataConnection, Dsn, SchemaConnection, Server, SweepConnection,
+};
+use freehold_tests::{Engine, Login, ServerOptions};
+use tempfile::TempDir;
+
+use crate::{audit::Audit, lane::Lane};
+
+/// What tests return: whatever went wrong, in words.
+pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// For everything that a test waits for; far above what any of it takes.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
+/// What a store lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An embedded file.
+    Sqlite,
+    /// A database server.
+    Server(Engine),
+}
+
+/// See [`Engine::MariaDb`].
+pub(crate) const MARIADB: Kind = Kind::Server(Engine::MariaDb);
+/// See [`Engine::MySql`].
+pub(crate) const MYSQL: Kind = Kind::Server(Engine::MySql);
+
+/// An empty place for a shard. It ends with this value.
+pub(crate) struct Store {
+    home: Home,
+    server: Server,
+}
+
+enum Home {
+    File(TempDir),
+    Server(Box<freehold_tests::Server>),
+}
+
+impl Store {
+    /// A file that is not there yet, or a server with the settings of `deploy/`.
+    pub(crate) async fn start(kind: Kind) -> Result<Self> {
+        match kind {
+            Kind::Server(engine) => Self::with_options(ServerOptions::new(engine)).await,
+            Kind::Sqlite => {
+                let folder = TempDir::new()?;
+                let dsn = Dsn::sqlite(folder.path().join("shard"));
+                Ok(Self {
+                    home: Home::File(folder),
+                    server: server(&dsn),
+                })
+            }
+        }
+    }
+
+    /// A database server with settings of its own.
+    pub(crate) async fn with_options(options: ServerOptions) -> Result<Self> {
+        let home = freehold_tests::Server::start(options).await?;
+        let dsn = Dsn::parse(&home.dsn(&Login::admin()))?;
+        Ok(Self {
+            home: Home::Server(Box::new(home)),
+            server: server(&dsn),
+        })
+    }
+
+    /// The engine, if it is a server.
+    pub(crate) fn engine(&self) -> Option<Engine> {
+        match &self.home {
+            Home::File(_) => None,
+            Home::Server(home) => Some(home.engine()),
+        }
+    }
+
+    /// Creates the tables, gives it all slots, and opens a lane.
+    pub(crate) async fn ready(&self) -> Result<Lane> {
+        let mut schema = self.schema().await?;
+        schema.create(&identity()).await?;
+        schema.take_slots(0..=u16::MAX).await?;
+        self.lane().await
+    }
+
+    /// Another connection for requests, that believes what the fence shows now.
+    pub(crate) async fn lane(&self) -> Result<Lane> {
+        Lane::open(self.server.connect().await?).await
+    }
+
+    /// A connection for requests, as the storage crate gives it.
+    pub(crate) async fn data(&self) -> Result<Box<dyn DataConnection>> {
+        Ok(self.server.connect().await?)
+    }
+
+    /// A connection for sweeping.
+    pub(crate) async fn sweep(&self) -> Result<Box<dyn SweepConnection>> {
+        Ok(self.server.connect_sweep().await?)
+    }
+
+    /// A connection for `init` and `migrate`.
+    pub(crate) async fn schema(&self) -> Result<Box<dyn SchemaConnection>> {
+        Ok(self.server.connect_schema().await?)
+    }
+
+    /// The same place under another account; for servers.
+    pub(crate) fn log_in_as(&mut self, login: &Login) -> Result<()> {
+        if let Home::Server(home) = &self.home {
+            self.server = server(&Dsn::parse(&home.dsn(login))?);
+        }
+        Ok(())
+    }
+
+    /// Plain SQL.
+    pub(crate) async fn audit(&self) -> Result<Audit> {
+        match &self.home {
+            Home::File(folder) => Audit::of_file(&folder.path().join("shard")),
+            Home::Server(home) => Audit::of_server(home.connect().await?).await,
+        }
+    }
+}
+
+/// Whose tables the tests create.
+pub(crate) fn identity() -> ShardIdentity {
+    ShardIdentity {
+        name: "a".to_owned(),
+        cluster_id: u64::MAX - 1,
+        schema_version: 0,
+    }
+}
+
+/// Each one draws other stamps, as two processes would.
+fn server(dsn: &Dsn) -> Server {
+    static SEED: AtomicU64 = AtomicU64::new(1);
+    let seed = u64::from(std::process::id()) << 32 | SEED.fetch_add(1, Ordering::Relaxed);
+    Server::new(
+        dsn,
+        ConnectOptions {
+            connect_timeout: WITHIN,
+            seed,
+        },
+    )
+}
