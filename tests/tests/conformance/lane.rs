@@ -64,7 +64,11 @@ impl Lane {
     }
 
     /// Reads keys, which need no order here.
-    pub(crate) async fn read(&mut self, keys: &[Key], columns: Columns) -> Result<Vec<Option<Row>>> {
+    pub(crate) async fn read(
+        &mut self,
+        keys: &[Key],
+        columns: Columns,
+    ) -> Result<Vec<Option<Row>>> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_by_key(|index| &keys[*index]);
         let sorted: Vec<Key> = order.iter().map(|index| keys[*index].clone()).collect();

@@ -36,8 +36,13 @@ macro_rules! on_engine {
 
 mod audit;
 mod bytes_exact;
+mod claims;
 mod expiry;
+mod fence;
+mod init;
 mod lane;
+mod lease;
 mod operations;
 mod scan;
 mod store;
+mod sweep;
