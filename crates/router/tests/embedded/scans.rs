@@ -1,0 +1,108 @@
+use freehold_core::Key;
+use freehold_proto::v1;
+
+use crate::fixture::{Fixture, delete, put};
+
+/// All rows of a scan's stream and the token of its last message.
+async fn collect(fixture: &mut Fixture, request: v1::ScanRequest) -> (Vec<String>, bytes::Bytes) {
+    let mut stream = fixture.client.scan(request).await.unwrap().into_inner();
+    let (mut keys, mut token) = (Vec::new(), None);
+    while let Some(message) = stream.message().await.unwrap() {
+        token = message.entry.is_none().then_some(message.page_token);
+        if message.entry.is_some() {
+            keys.push(String::from_utf8(message.key.to_vec()).unwrap());
+        }
+    }
+    (keys, token.expect("the last message has no row"))
+}
+
+fn scan(prefix: &str, page_size: u32, page_token: bytes::Bytes) -> v1::ScanRequest {
+    let prefix = prefix.to_owned().into();
+    v1::ScanRequest {
+        prefix,
+        page_token,
+        page_size,
+        read: None,
+    }
+}
+
+fn in_table_order(keys: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut keys: Vec<_> = keys.into_iter().map(|key| Key::new(key).unwrap()).collect();
+    keys.sort();
+    keys.iter()
+        .map(|key| String::from_utf8(key.bytes().to_vec()).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_scan_sees_every_live_key_once_in_slot_order_whole_or_in_pages() {
+    let mut fixture = Fixture::start().await;
+    for number in 0..300 {
+        fixture
+            .client
+            .put(put(&format!("k{number}"), "v"))
+            .await
+            .unwrap();
+        fixture
+            .client
+            .put(put(&format!("other{number}"), "v"))
+            .await
+            .unwrap();
+    }
+    fixture.client.delete(delete("k5")).await.unwrap();
+    let expected = in_table_order(
+        (0..300)
+            .filter(|number| *number != 5)
+            .map(|number| format!("k{number}")),
+    );
+    let (keys, token) = collect(&mut fixture, scan("k", 0, bytes::Bytes::new())).await;
+    assert_eq!((&keys, token.len()), (&expected, 0));
+
+    let (mut paged, mut token) = (Vec::new(), bytes::Bytes::new());
+    loop {
+        let (keys, next) = collect(&mut fixture, scan("k", 7, token)).await;
+        assert!(keys.len() <= 7);
+        paged.extend(keys);
+        token = next;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(paged, expected);
+}
+
+#[tokio::test]
+async fn a_prefix_with_a_whole_tag_reads_one_slot() {
+    let mut fixture = Fixture::start().await;
+    for number in 0..20 {
+        fixture
+            .client
+            .put(put(&format!("{{user:1}}:{number}"), "v"))
+            .await
+            .unwrap();
+    }
+    let (keys, _) = collect(&mut fixture, scan("{user:1}:1", 0, bytes::Bytes::new())).await;
+    assert_eq!(keys.len(), 11, "1 and 10 to 19");
+}
+
+#[tokio::test]
+async fn values_larger_than_a_page_are_read_whole() {
+    let mut fixture = Fixture::start().await;
+    for number in 0..10 {
+        fixture
+            .client
+            .put(put(&format!("{{t}}{number}"), &"x".repeat(1 << 20)))
+            .await
+            .unwrap();
+    }
+    let request = scan("{t}", 0, bytes::Bytes::new());
+    let mut stream = fixture.client.scan(request).await.unwrap().into_inner();
+    let mut rows = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(entry) = message.entry {
+            assert_eq!(entry.value.len(), 1 << 20);
+            rows += 1;
+        }
+    }
+    assert_eq!(rows, 10);
+}
