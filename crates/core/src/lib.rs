@@ -14,5 +14,5 @@ pub mod slot;
 pub use claims::{SCHEMA_VERSION, ShardClaims, ShardIdentity, SlotClaim, SlotState};
 pub use fence::Fence;
 pub use key::{Key, KeyError};
-pub use map::{Route, ShardId, ShardMap, ShardView};
+pub use map::{Extent, Route, ShardId, ShardMap, ShardView};
 pub use slot::{SLOTS, Slot};

@@ -44,6 +44,15 @@ pub enum Route {
     },
 }
 
+/// How much of a shard a snapshot covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All its rows: what it does not hold is not there.
+    Whole,
+    /// The rows above the epoch that the map has of the shard.
+    Changes,
+}
+
 /// What is known of one shard.
 #[derive(Debug, Clone)]
 pub struct ShardView {
@@ -127,11 +136,10 @@ impl ShardMap {
         self.routes.iter().filter(owned).count()
     }
 
-    /// The map after a snapshot of one shard: either all its rows, or those above the epoch that
-    /// this map has of it. A snapshot older than what is known changes nothing, so snapshots may
-    /// come in any order.
+    /// The map after a snapshot of one shard. One that is older than what is known changes nothing,
+    /// so snapshots may come in any order.
     #[must_use]
-    pub fn with_snapshot(&self, shard: ShardId, snapshot: ShardClaims) -> Self {
+    pub fn with_snapshot(&self, shard: ShardId, snapshot: ShardClaims, extent: Extent) -> Self {
         let mut next = self.clone();
         let view = &mut next.shards[shard.index()];
         if view
@@ -141,8 +149,14 @@ impl ShardMap {
             return next;
         }
         view.fence = Some(snapshot.fence);
-        let changed: Vec<Slot> = snapshot.claims.iter().map(|claim| claim.slot).collect();
-        view.claims = merge(&view.claims, snapshot.claims).into();
+        let mut changed: Vec<Slot> = snapshot.claims.iter().map(|claim| claim.slot).collect();
+        view.claims = match extent {
+            Extent::Changes => merge(&view.claims, snapshot.claims).into(),
+            Extent::Whole => {
+                changed.extend(view.claims.iter().map(|claim| claim.slot));
+                snapshot.claims.into()
+            }
+        };
         for slot in changed {
             next.routes[slot.index()] = next.decide(shard, slot);
         }

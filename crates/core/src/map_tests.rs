@@ -33,6 +33,12 @@ fn snapshot(epoch: u64, claims: Vec<SlotClaim>) -> ShardClaims {
     }
 }
 
+impl ShardMap {
+    fn with_changes(&self, shard: ShardId, snapshot: ShardClaims) -> Self {
+        self.with_snapshot(shard, snapshot, Extent::Changes)
+    }
+}
+
 fn owner(shard: u16, state: SlotState) -> Route {
     Route::Owner {
         shard: ShardId(shard),
@@ -54,11 +60,11 @@ fn of_two_claims_the_higher_slot_epoch_wins_in_either_order() {
     );
     let map = ShardMap::new(["a", "b"]);
     let forwards = map
-        .with_snapshot(ShardId(0), old.clone())
-        .with_snapshot(ShardId(1), new.clone());
+        .with_changes(ShardId(0), old.clone())
+        .with_changes(ShardId(1), new.clone());
     let backwards = map
-        .with_snapshot(ShardId(1), new)
-        .with_snapshot(ShardId(0), old);
+        .with_changes(ShardId(1), new)
+        .with_changes(ShardId(0), old);
     assert_eq!(forwards.route(Slot(7)), owner(1, SlotState::Owned));
     assert_eq!(backwards.route(Slot(7)), owner(1, SlotState::Owned));
 }
@@ -67,22 +73,22 @@ fn of_two_claims_the_higher_slot_epoch_wins_in_either_order() {
 fn two_claims_of_one_slot_epoch_are_a_conflict_that_ends_when_one_gives_way() {
     let claimed = snapshot(1, vec![claim(7, SlotState::Owned, 1)]);
     let map = ShardMap::new(["a", "b", "c"])
-        .with_snapshot(ShardId(0), claimed.clone())
-        .with_snapshot(ShardId(2), claimed);
+        .with_changes(ShardId(0), claimed.clone())
+        .with_changes(ShardId(2), claimed);
     assert!(matches!(map.route(Slot(7)), Route::Conflict { .. }));
     assert!(!map.serves(ShardId(0), Slot(7), false));
-    let settled = map.with_snapshot(ShardId(0), snapshot(2, vec![claim(7, SlotState::Gone, 2)]));
+    let settled = map.with_changes(ShardId(0), snapshot(2, vec![claim(7, SlotState::Gone, 2)]));
     assert_eq!(settled.route(Slot(7)), owner(2, SlotState::Owned));
 }
 
 #[test]
 fn incoming_is_never_a_claim_and_fenced_takes_no_writes() {
     let map = ShardMap::new(["a", "b"])
-        .with_snapshot(
+        .with_changes(
             ShardId(0),
             snapshot(1, vec![claim(7, SlotState::Fenced, 1)]),
         )
-        .with_snapshot(
+        .with_changes(
             ShardId(1),
             snapshot(1, vec![claim(7, SlotState::Incoming, 2)]),
         );
@@ -94,8 +100,8 @@ fn incoming_is_never_a_claim_and_fenced_takes_no_writes() {
 #[test]
 fn a_late_snapshot_does_not_bring_the_past_back() {
     let map = ShardMap::new(["a", "b"])
-        .with_snapshot(ShardId(0), snapshot(5, vec![claim(7, SlotState::Gone, 2)]))
-        .with_snapshot(ShardId(0), snapshot(4, vec![claim(7, SlotState::Owned, 1)]));
+        .with_changes(ShardId(0), snapshot(5, vec![claim(7, SlotState::Gone, 2)]))
+        .with_changes(ShardId(0), snapshot(4, vec![claim(7, SlotState::Owned, 1)]));
     assert_eq!(map.route(Slot(7)), Route::Unowned);
     assert_eq!(map.shard(ShardId(0)).fence.unwrap().epoch, 5);
 }
@@ -108,14 +114,26 @@ fn a_snapshot_of_changed_rows_keeps_the_others() {
         claim(3, SlotState::Owned, 1),
     ];
     let map = ShardMap::new(["a"])
-        .with_snapshot(ShardId(0), snapshot(1, first))
-        .with_snapshot(ShardId(0), snapshot(2, vec![claim(2, SlotState::Gone, 2)]));
+        .with_changes(ShardId(0), snapshot(1, first))
+        .with_changes(ShardId(0), snapshot(2, vec![claim(2, SlotState::Gone, 2)]));
     assert_eq!(map.slots_owned(ShardId(0)), 2);
     assert_eq!(
         map.shard(ShardId(0)).claim(Slot(2)).unwrap().state,
         SlotState::Gone
     );
     assert_eq!(map.shard(ShardId(0)).claim(Slot(4)), None);
+}
+
+#[test]
+fn a_whole_snapshot_forgets_rows_that_are_not_there_any_more() {
+    let map = ShardMap::new(["a", "b"])
+        .with_changes(ShardId(0), snapshot(1, vec![claim(1, SlotState::Owned, 1)]))
+        .with_changes(ShardId(1), snapshot(1, vec![claim(1, SlotState::Owned, 2)]));
+    assert_eq!(map.route(Slot(1)), owner(1, SlotState::Owned));
+    let without = snapshot(2, vec![claim(2, SlotState::Owned, 1)]);
+    let map = map.with_snapshot(ShardId(1), without, Extent::Whole);
+    assert_eq!(map.route(Slot(1)), owner(0, SlotState::Owned));
+    assert_eq!(map.route(Slot(2)), owner(1, SlotState::Owned));
 }
 
 proptest! {
@@ -128,7 +146,7 @@ proptest! {
         let mut map = ShardMap::new(["a", "b", "c"]);
         for (epoch, (shard, slot, state, slot_epoch)) in (1..).zip(news) {
             let row = claim(slot, SlotState::ALL[state], slot_epoch);
-            map = map.with_snapshot(ShardId(shard), snapshot(epoch, vec![row]));
+            map = map.with_changes(ShardId(shard), snapshot(epoch, vec![row]));
         }
         for slot in (0..4).map(Slot) {
             let mut claims: Vec<_> = map

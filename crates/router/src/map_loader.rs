@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_core::{Fence, ShardClaims, ShardId};
+use freehold_core::{Extent, Fence, ShardClaims, ShardId};
 use freehold_storage::{DataConnection, Refusal, Server, StorageError};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ impl MapLoader {
             }),
         };
         let standing = match found {
-            Ok(claims) => self.believe(claims),
+            Ok((claims, extent)) => self.believe(claims, extent),
             Err(error) => {
                 *connection = None;
                 standing_of(&error)
@@ -81,7 +81,7 @@ impl MapLoader {
     async fn look(
         &self,
         connection: &mut Option<Box<dyn DataConnection>>,
-    ) -> Result<ShardClaims, StorageError> {
+    ) -> Result<(ShardClaims, Extent), StorageError> {
         // Taken out, so that a look that is cut short leaves no half-used connection behind.
         let mut open = match connection.take() {
             Some(open) => open,
@@ -89,21 +89,22 @@ impl MapLoader {
         };
         let known = self.known_fence();
         let mut claims = open.claims(known.map_or(0, |fence| fence.epoch)).await?;
-        let same_history = known.is_none_or(|known| {
-            (known.server_id, known.term) == (claims.fence.server_id, claims.fence.term)
-        });
-        if !same_history {
-            claims = open.claims(0).await?;
+        let mut extent = Extent::Changes;
+        if !known.is_some_and(|known| continues(&known, &claims.fence)) {
+            extent = Extent::Whole;
+            if known.is_some() {
+                claims = open.claims(0).await?;
+            }
         }
         *connection = Some(open);
-        Ok(claims)
+        Ok((claims, extent))
     }
 
     fn known_fence(&self) -> Option<Fence> {
         self.shards.map.load().shard(self.shard).fence
     }
 
-    fn believe(&self, claims: ShardClaims) -> Standing {
+    fn believe(&self, claims: ShardClaims, extent: Extent) -> Standing {
         if let Err(problem) = self
             .shards
             .check_identity(self.shard, &claims.identity, true)
@@ -141,6 +142,13 @@ impl MapLoader {
         }
         shard.master.set_standing(standing);
     }
+}
+
+/// Whether `shown` is `known` or a later moment of the same history, so that the rows above
+/// `known`'s epoch are all that changed.
+fn continues(known: &Fence, shown: &Fence) -> bool {
+    let same_term = (known.server_id, known.term) == (shown.server_id, shown.term);
+    same_term && (known.stamp == shown.stamp || shown.epoch > known.epoch)
 }
 
 /// What an error says of the server it came from.
