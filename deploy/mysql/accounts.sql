@@ -6,7 +6,8 @@
 --   ${FREEHOLD_SCHEMA_PASSWORD}    for `freehold init`, `freehold migrate` and `freehold doctor`
 --
 -- Fill the placeholders in with `envsubst < accounts.sql | mysql -h MASTER -u root -p`.
--- Then: freehold init, and grants.sql. Replace '%' by your routers' addresses where you can.
+-- Then: freehold init --config FILE --user freehold_schema --password-file FILE, and grants.sql.
+-- Replace '%' by your routers' addresses where you can.
 
 CREATE DATABASE IF NOT EXISTS freehold;
 
