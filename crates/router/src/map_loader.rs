@@ -121,9 +121,21 @@ impl MapLoader {
                 .into(),
             );
         }
-        if self.known_fence() != Some(claims.fence) {
-            self.shards
-                .change_map(|map| map.with_snapshot(self.shard, claims));
+        match self.known_fence() {
+            Some(known) if known == claims.fence => {}
+            Some(known) if known.is_newer_than(&claims.fence) => {
+                return Standing::Unfit(
+                    format!(
+                        "the fence went back from term {} epoch {} to term {} epoch {}: was the \
+                         server restored from a backup? Restart the routers once that is settled",
+                        known.term, known.epoch, claims.fence.term, claims.fence.epoch
+                    )
+                    .into(),
+                );
+            }
+            _ => self
+                .shards
+                .change_map(|map| map.with_snapshot(self.shard, claims, extent)),
         }
         Standing::Usable
     }
