@@ -34,6 +34,9 @@ install_mysql() {
     local root="${FREEHOLD_TEST_MYSQLD_ROOT:-}"
     if [[ -n "$root" ]]; then
         [[ -x "$root/usr/sbin/mysqld" ]] || fail "FREEHOLD_TEST_MYSQLD_ROOT has no usr/sbin/mysqld"
+        # MariaDB takes that name too.
+        [[ "$(readlink -f -- "$root/usr/sbin/mysqld")" != *mariadbd ]] ||
+            fail "FREEHOLD_TEST_MYSQLD_ROOT holds MariaDB, not MySQL"
         return
     fi
     root="$cache/mysql"
