@@ -42,10 +42,15 @@ pub(crate) fn copy(engine: Engine, program: &Program, target: &Path) -> Result<(
 
 fn template(engine: Engine, program: &Program) -> Result<PathBuf> {
     let recipe = recipe(engine);
-    let name = format!(
-        "{engine}-{:016x}",
-        fingerprint(&[&program.version()?, &recipe])
-    );
+    let version = program.version()?;
+    if (engine == Engine::MariaDb) != version.contains("MariaDB") {
+        // MariaDB takes the name mysqld too.
+        return Err(Error::Missing {
+            what: engine.to_string(),
+            remedy: format!("name one instead of {version}"),
+        });
+    }
+    let name = format!("{engine}-{:016x}", fingerprint(&[&version, &recipe]));
     let folder = cache()?.join("data");
     fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     let template = folder.join(&name);
