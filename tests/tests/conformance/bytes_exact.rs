@@ -21,7 +21,7 @@ on_every_engine!(
     keys_that_look_alike_are_different_keys,
 );
 
-async fn every_byte_may_stand_in_a_key(store: Store) -> Result<()> {
+pub(crate) async fn every_byte_may_stand_in_a_key(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let all: Vec<u8> = (0..=255).collect();
     let alone = (0..=255_u8).map(|byte| vec![byte]);
@@ -56,7 +56,7 @@ async fn every_byte_may_stand_in_a_key(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn every_byte_may_stand_in_a_value(store: Store) -> Result<()> {
+pub(crate) async fn every_byte_may_stand_in_a_value(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let all: Vec<u8> = (0..=255).collect();
     let alone = (0..=255_u8).map(|byte| vec![byte]);
@@ -77,7 +77,7 @@ async fn every_byte_may_stand_in_a_value(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn an_empty_value_is_a_value(store: Store) -> Result<()> {
+pub(crate) async fn an_empty_value_is_a_value(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     lane.put([row(&k, "")]).await?;
@@ -95,7 +95,9 @@ async fn an_empty_value_is_a_value(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn keys_of_1_024_bytes_are_told_apart_by_their_last_byte(store: Store) -> Result<()> {
+pub(crate) async fn keys_of_1_024_bytes_are_told_apart_by_their_last_byte(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let long = |fill: u8, last: u8| {
         let mut bytes = [b"{t}", &[fill; KEY_BYTES_MAX - 3][..]].concat();
@@ -129,7 +131,7 @@ async fn keys_of_1_024_bytes_are_told_apart_by_their_last_byte(store: Store) -> 
     Ok(())
 }
 
-async fn values_of_15_mib_come_back(store: Store) -> Result<()> {
+pub(crate) async fn values_of_15_mib_come_back(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     // No two stretches of it are alike, so nothing can be lost or swapped unseen.
     let value: Vec<u8> = (0..VALUE_BYTES_MAX / 4)
@@ -184,7 +186,7 @@ pub(crate) const ALIKE: [&[&[u8]]; 9] = [
     ],
 ];
 
-async fn keys_that_look_alike_are_different_keys(store: Store) -> Result<()> {
+pub(crate) async fn keys_that_look_alike_are_different_keys(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     for group in ALIKE {
         // In one slot, or the slot alone would tell them apart.

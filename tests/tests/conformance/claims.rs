@@ -11,7 +11,7 @@ on_every_engine!(
     fence_and_slots_are_of_one_snapshot,
 );
 
-async fn a_new_shard_claims_all_slots_at_epoch_1(store: Store) -> Result<()> {
+pub(crate) async fn a_new_shard_claims_all_slots_at_epoch_1(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let claims = lane.data.claims(0).await?;
     assert_eq!(
@@ -39,7 +39,7 @@ async fn a_new_shard_claims_all_slots_at_epoch_1(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn only_rows_above_the_asked_epoch_are_told(store: Store) -> Result<()> {
+pub(crate) async fn only_rows_above_the_asked_epoch_are_told(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     for (epoch, slot) in [(2, 65_535), (3, 0), (3, 7), (5, 8)] {
@@ -67,7 +67,7 @@ async fn only_rows_above_the_asked_epoch_are_told(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn states_and_peers_are_told_as_they_lie_there(store: Store) -> Result<()> {
+pub(crate) async fn states_and_peers_are_told_as_they_lie_there(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     for (slot, state) in SlotState::ALL.iter().enumerate() {
@@ -94,7 +94,7 @@ async fn states_and_peers_are_told_as_they_lie_there(store: Store) -> Result<()>
     Ok(())
 }
 
-async fn fence_and_slots_are_of_one_snapshot(store: Store) -> Result<()> {
+pub(crate) async fn fence_and_slots_are_of_one_snapshot(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);

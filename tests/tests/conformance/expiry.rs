@@ -46,7 +46,9 @@ fn check(found: bool, (before, after): (i64, i64), expires_at: i64) {
     }
 }
 
-async fn a_read_finds_a_row_until_the_very_millisecond_it_expires(store: Store) -> Result<()> {
+pub(crate) async fn a_read_finds_a_row_until_the_very_millisecond_it_expires(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let k = key("k");
@@ -71,7 +73,9 @@ async fn a_read_finds_a_row_until_the_very_millisecond_it_expires(store: Store) 
     Ok(())
 }
 
-async fn a_delete_finds_a_row_until_the_very_millisecond_it_expires(store: Store) -> Result<()> {
+pub(crate) async fn a_delete_finds_a_row_until_the_very_millisecond_it_expires(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let keys = keys_of_one_slot("t", 2_000);
@@ -88,7 +92,9 @@ async fn a_delete_finds_a_row_until_the_very_millisecond_it_expires(store: Store
     Err("all rows were deleted before they expired".into())
 }
 
-async fn an_expire_finds_a_row_until_the_very_millisecond_it_expires(store: Store) -> Result<()> {
+pub(crate) async fn an_expire_finds_a_row_until_the_very_millisecond_it_expires(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let keys = keys_of_one_slot("t", 2_000);
@@ -110,7 +116,7 @@ async fn an_expire_finds_a_row_until_the_very_millisecond_it_expires(store: Stor
     Err("all rows got another expiry before they expired".into())
 }
 
-async fn an_expired_row_is_nowhere_to_be_seen(store: Store) -> Result<()> {
+pub(crate) async fn an_expired_row_is_nowhere_to_be_seen(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let (dead, live) = (key("{t}dead"), key("{t}live"));
@@ -157,7 +163,7 @@ async fn an_expired_row_is_nowhere_to_be_seen(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn an_expired_key_can_be_put_again(store: Store) -> Result<()> {
+pub(crate) async fn an_expired_key_can_be_put_again(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     lane.put([row_with_ttl(&k, "old", 3_600_000)]).await?;
@@ -171,7 +177,7 @@ async fn an_expired_key_can_be_put_again(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn an_expiry_is_counted_from_the_databases_now(store: Store) -> Result<()> {
+pub(crate) async fn an_expiry_is_counted_from_the_databases_now(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let k = key("k");
@@ -195,7 +201,7 @@ async fn an_expiry_is_counted_from_the_databases_now(store: Store) -> Result<()>
     Ok(())
 }
 
-async fn rows_of_one_statement_expire_each_in_its_own_time(store: Store) -> Result<()> {
+pub(crate) async fn rows_of_one_statement_expire_each_in_its_own_time(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let keys = keys_of_one_slot("t", 3);
@@ -226,7 +232,7 @@ async fn rows_of_one_statement_expire_each_in_its_own_time(store: Store) -> Resu
     Ok(())
 }
 
-async fn a_row_may_live_a_hundred_years(store: Store) -> Result<()> {
+pub(crate) async fn a_row_may_live_a_hundred_years(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     let ttl_max_ms = u64::try_from(TTL_MAX.as_millis())?;

@@ -85,9 +85,9 @@ fn quarter(key: &Key) -> u8 {
     key.bytes().last().map_or(0, |last| last % 4)
 }
 
-async fn a_write_with_another_fence_changes_no_row(store: Store) -> Result<()> {
+pub(crate) async fn a_write_with_another_fence_changes_no_row(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
-    let keys = mixture(&store, &mut lane).await?;
+    let keys = mixture(store, &mut lane).await?;
     let mut audit = store.audit().await?;
     let before = audit.all_rows().await?;
     let right = lane.fence;
@@ -117,16 +117,16 @@ async fn a_write_with_another_fence_changes_no_row(store: Store) -> Result<()> {
     ];
     for fence in wrong {
         for size in [1, 2, 3, 4, 64, 128] {
-            try_all(&store, &mut lane, &fence, &keys[..size]).await?;
+            try_all(store, &mut lane, &fence, &keys[..size]).await?;
         }
     }
     assert!(audit.all_rows().await? == before, "a row changed");
     Ok(())
 }
 
-async fn a_router_with_an_old_stamp_changes_nothing_ever(store: Store) -> Result<()> {
+pub(crate) async fn a_router_with_an_old_stamp_changes_nothing_ever(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
-    let keys = mixture(&store, &mut lane).await?;
+    let keys = mixture(store, &mut lane).await?;
     let mut audit = store.audit().await?;
     let old = lane.fence;
     let before = audit.all_rows().await?;
@@ -135,7 +135,7 @@ async fn a_router_with_an_old_stamp_changes_nothing_ever(store: Store) -> Result
         let change = format!("UPDATE shard SET term = {term}, epoch = {epoch}, stamp = {stamp}");
         audit.run(&change).await?;
         for size in [1, 2, 128] {
-            try_all(&store, &mut lane, &old, &keys[..size]).await?;
+            try_all(store, &mut lane, &old, &keys[..size]).await?;
         }
     }
     assert!(audit.all_rows().await? == before, "a row changed");
@@ -177,7 +177,7 @@ async fn writer(
     Ok(lane)
 }
 
-async fn no_write_lands_behind_a_change_of_epoch(store: Store) -> Result<()> {
+pub(crate) async fn no_write_lands_behind_a_change_of_epoch(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = keys_of_one_slot("t", 60);
     lane.put(
@@ -228,7 +228,7 @@ async fn no_write_lands_behind_a_change_of_epoch(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn reads_tell_the_fence_of_their_snapshot(store: Store) -> Result<()> {
+pub(crate) async fn reads_tell_the_fence_of_their_snapshot(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = keys_of_one_slot("t", 3);
     lane.put(keys.iter().map(|key| row(key, "value"))).await?;
@@ -267,7 +267,9 @@ async fn reads_tell_the_fence_of_their_snapshot(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn where_init_never_ran_every_request_is_refused_as_schema(store: Store) -> Result<()> {
+pub(crate) async fn where_init_never_ran_every_request_is_refused_as_schema(
+    store: &Store,
+) -> Result<()> {
     let is_schema = |error: &StorageError| {
         matches!(
             error,

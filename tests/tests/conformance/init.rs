@@ -23,7 +23,7 @@ on_every_engine!(
 const FENCE_ROW: &str = "SELECT name, cluster_id, schema_version, term, epoch, server_id, stamp \
                          FROM shard";
 
-async fn the_state_tells_how_far_init_came(store: Store) -> Result<()> {
+pub(crate) async fn the_state_tells_how_far_init_came(store: &Store) -> Result<()> {
     let mut schema = store.schema().await?;
     assert_eq!(schema.state().await?, SchemaState::Absent);
     schema.create(&identity()).await?;
@@ -55,7 +55,7 @@ async fn the_state_tells_how_far_init_came(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn creating_again_changes_nothing(store: Store) -> Result<()> {
+pub(crate) async fn creating_again_changes_nothing(store: &Store) -> Result<()> {
     let mut schema = store.schema().await?;
     schema.create(&identity()).await?;
     let mut audit = store.audit().await?;
@@ -90,7 +90,7 @@ async fn tables(audit: &mut Audit) -> Result<Vec<String>> {
     Ok(audit.rows(query).await?.into_iter().flatten().collect())
 }
 
-async fn creating_again_brings_back_whatever_is_missing(store: Store) -> Result<()> {
+pub(crate) async fn creating_again_brings_back_whatever_is_missing(store: &Store) -> Result<()> {
     let mut schema = store.schema().await?;
     schema.create(&identity()).await?;
     let mut audit = store.audit().await?;
@@ -131,7 +131,7 @@ async fn creating_again_brings_back_whatever_is_missing(store: Store) -> Result<
     Ok(())
 }
 
-async fn two_inits_at_once_make_one_shard(store: Store) -> Result<()> {
+pub(crate) async fn two_inits_at_once_make_one_shard(store: &Store) -> Result<()> {
     let mut inits = Vec::new();
     for _ in 0..2 {
         let mut schema = store.schema().await?;
@@ -152,7 +152,7 @@ async fn two_inits_at_once_make_one_shard(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn slots_are_taken_once(store: Store) -> Result<()> {
+pub(crate) async fn slots_are_taken_once(store: &Store) -> Result<()> {
     let mut schema = store.schema().await?;
     schema.create(&identity()).await?;
     schema.take_slots(0..=9).await?;
@@ -177,7 +177,7 @@ async fn slots_are_taken_once(store: Store) -> Result<()> {
 }
 
 async fn a_migration_shows_its_version_with_a_new_stamp_and_may_be_repeated(
-    store: Store,
+    store: &Store,
 ) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut schema = store.schema().await?;
@@ -206,7 +206,7 @@ async fn a_migration_shows_its_version_with_a_new_stamp_and_may_be_repeated(
     Ok(())
 }
 
-async fn a_migration_that_fails_leaves_the_version(store: Store) -> Result<()> {
+pub(crate) async fn a_migration_that_fails_leaves_the_version(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut schema = store.schema().await?;
     let statements = [
@@ -229,7 +229,7 @@ async fn a_migration_that_fails_leaves_the_version(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn people_find_live_rows_in_the_view(store: Store) -> Result<()> {
+pub(crate) async fn people_find_live_rows_in_the_view(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = crate::lane::keys_of_one_slot("t", 3);
     lane.put(keys.iter().map(|key| row(key, "value"))).await?;

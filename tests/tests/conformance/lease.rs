@@ -31,7 +31,7 @@ fn lease(held: bool, holder: Option<&str>) -> Lease {
     }
 }
 
-async fn one_of_two_holders_has_the_lease(store: Store) -> Result<()> {
+pub(crate) async fn one_of_two_holders_has_the_lease(store: &Store) -> Result<()> {
     store.ready().await?;
     let (mut a, mut b) = (store.sweep().await?, store.sweep().await?);
     let (first, second) = holders();
@@ -70,7 +70,7 @@ async fn one_of_two_holders_has_the_lease(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_lease_given_back_is_free_at_once(store: Store) -> Result<()> {
+pub(crate) async fn a_lease_given_back_is_free_at_once(store: &Store) -> Result<()> {
     store.ready().await?;
     let (mut a, mut b) = (store.sweep().await?, store.sweep().await?);
     let (first, second) = holders();
@@ -89,7 +89,7 @@ async fn a_lease_given_back_is_free_at_once(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_lease_ends_by_the_databases_clock(store: Store) -> Result<()> {
+pub(crate) async fn a_lease_ends_by_the_databases_clock(store: &Store) -> Result<()> {
     store.ready().await?;
     let mut audit = store.audit().await?;
     let (mut a, mut b) = (store.sweep().await?, store.sweep().await?);
@@ -122,7 +122,9 @@ async fn a_lease_ends_by_the_databases_clock(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_pause_holds_for_everybody_and_outlives_connections(store: Store) -> Result<()> {
+pub(crate) async fn a_pause_holds_for_everybody_and_outlives_connections(
+    store: &Store,
+) -> Result<()> {
     store.ready().await?;
     let (first, _) = holders();
     store.sweep().await?.set_paused(true).await?;

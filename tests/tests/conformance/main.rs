@@ -8,7 +8,7 @@
 /// Makes the modules `sqlite`, `mariadb` and `mysql` with one test per named function.
 macro_rules! on_every_engine {
     ($($name:ident),+ $(,)?) => {
-        on_engine!(sqlite, crate::store::Kind::Sqlite, $($name),+);
+        on_engine!(sqlite, &crate::store::Store::file()?, $($name),+);
         on_servers!($($name),+);
     };
 }
@@ -16,18 +16,29 @@ macro_rules! on_every_engine {
 /// Makes the modules `mariadb` and `mysql`: for what an embedded file does not have.
 macro_rules! on_servers {
     ($($name:ident),+ $(,)?) => {
-        on_engine!(mariadb, crate::store::MARIADB, $($name),+);
-        on_engine!(mysql, crate::store::MYSQL, $($name),+);
+        on_engine!(mariadb, &crate::store::Store::server(MariaDb).await?, $($name),+);
+        on_engine!(mysql, &crate::store::Store::server(MySql).await?, $($name),+);
+    };
+}
+
+/// The same for functions that start servers of their own.
+macro_rules! on_own_servers {
+    ($($name:ident),+ $(,)?) => {
+        on_engine!(mariadb, MariaDb, $($name),+);
+        on_engine!(mysql, MySql, $($name),+);
     };
 }
 
 macro_rules! on_engine {
-    ($module:ident, $kind:expr, $($name:ident),+) => {
+    ($module:ident, $place:expr, $($name:ident),+) => {
         mod $module {
+            #[allow(unused_imports)]
+            use freehold_tests::Engine::{MariaDb, MySql};
+
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() -> crate::store::Result<()> {
-                    super::$name(crate::store::Store::start($kind).await?).await
+                    super::$name($place).await
                 }
             )+
         }
@@ -39,10 +50,14 @@ mod bytes_exact;
 mod claims;
 mod expiry;
 mod fence;
+mod fence_locks;
 mod init;
 mod lane;
 mod lease;
 mod operations;
+mod rows_read;
 mod scan;
+mod settings;
 mod store;
 mod sweep;
+mod time_zones;

@@ -20,7 +20,7 @@ on_every_engine!(
     a_value_above_the_asked_size_comes_as_its_length,
 );
 
-async fn a_put_stores_value_version_and_no_expiry(store: Store) -> Result<()> {
+pub(crate) async fn a_put_stores_value_version_and_no_expiry(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     assert_eq!(lane.row(&k).await?, None);
@@ -50,7 +50,7 @@ async fn a_put_stores_value_version_and_no_expiry(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_put_replaces_value_version_and_expiry(store: Store) -> Result<()> {
+pub(crate) async fn a_put_replaces_value_version_and_expiry(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     lane.put([row_with_ttl(&k, "longer than the next", 3_600_000)])
@@ -73,7 +73,7 @@ async fn a_put_replaces_value_version_and_expiry(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_delete_tells_whether_a_live_row_was_there(store: Store) -> Result<()> {
+pub(crate) async fn a_delete_tells_whether_a_live_row_was_there(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let (k, neighbour) = (key("{t}k"), key("{t}l"));
     assert!(!lane.delete_one(&k).await?, "nothing was there");
@@ -89,7 +89,7 @@ async fn a_delete_tells_whether_a_live_row_was_there(store: Store) -> Result<()>
     Ok(())
 }
 
-async fn a_deleted_key_can_be_put_again(store: Store) -> Result<()> {
+pub(crate) async fn a_deleted_key_can_be_put_again(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     lane.put([row(&k, "old")]).await?;
@@ -104,7 +104,7 @@ async fn a_deleted_key_can_be_put_again(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn an_expire_changes_the_expiry_and_nothing_else(store: Store) -> Result<()> {
+pub(crate) async fn an_expire_changes_the_expiry_and_nothing_else(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let k = key("k");
     assert!(
@@ -134,11 +134,11 @@ async fn an_expire_changes_the_expiry_and_nothing_else(store: Store) -> Result<(
     Ok(())
 }
 
-async fn a_batch_answers_each_key_in_order(store: Store) -> Result<()> {
+pub(crate) async fn a_batch_answers_each_key_in_order(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut keys: Vec<Key> = (0..60).map(|number| key(format!("key:{number}"))).collect();
     keys.sort();
-    let there = |index: usize| index % 3 != 0;
+    let there = |index: usize| !index.is_multiple_of(3);
     let put = keys.iter().enumerate().filter(|(index, _)| there(*index));
     lane.put(put.map(|(index, key)| row(key, index.to_string())))
         .await?;
@@ -163,7 +163,7 @@ async fn a_batch_answers_each_key_in_order(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_batch_may_be_of_any_size(store: Store) -> Result<()> {
+pub(crate) async fn a_batch_may_be_of_any_size(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     for size in [1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 63, 64, 65, 127, 128] {
         let keys = keys_of_one_slot(&format!("size {size}"), size);
@@ -208,7 +208,7 @@ async fn a_batch_may_be_of_any_size(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn versions_and_stamps_have_64_bits(store: Store) -> Result<()> {
+pub(crate) async fn versions_and_stamps_have_64_bits(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     for stamp in [u64::MAX, 1 << 63, i64::MAX.cast_unsigned()] {
         let shown = match store.engine() {
@@ -236,7 +236,7 @@ async fn versions_and_stamps_have_64_bits(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_value_above_the_asked_size_comes_as_its_length(store: Store) -> Result<()> {
+pub(crate) async fn a_value_above_the_asked_size_comes_as_its_length(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = keys_of_one_slot("t", 3);
     lane.put(

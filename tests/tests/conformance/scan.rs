@@ -60,7 +60,7 @@ fn slots_of(keys: &[Key]) -> Vec<Slot> {
     slots
 }
 
-async fn keys_come_in_the_order_of_slots_and_bytes(store: Store) -> Result<()> {
+pub(crate) async fn keys_come_in_the_order_of_slots_and_bytes(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let ends: [&[u8]; 12] = [
         b"", b"\0", b"\0\0", b"\0\xff", b" ", b"A", b"a", b"a\0", b"a ", b"\x7f", b"\x80", b"\xff",
@@ -110,9 +110,9 @@ async fn crowd(store: &Store, lane: &mut Lane) -> Result<Vec<Key>> {
     Ok(live)
 }
 
-async fn pages_of_any_size_list_each_live_row_once(store: Store) -> Result<()> {
+pub(crate) async fn pages_of_any_size_list_each_live_row_once(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
-    let live = crowd(&store, &mut lane).await?;
+    let live = crowd(store, &mut lane).await?;
     let slots = slots_of(&live);
     for rows_max in [1, 2, 3, 99, 100, 101, 1_000] {
         let listed = walk(&mut lane, &slots, b"", rows_max).await?;
@@ -130,7 +130,9 @@ async fn pages_of_any_size_list_each_live_row_once(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_prefix_finds_what_begins_with_it_and_nothing_else(store: Store) -> Result<()> {
+pub(crate) async fn a_prefix_finds_what_begins_with_it_and_nothing_else(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let ends: [&[u8]; 14] = [
         b"",
@@ -193,7 +195,7 @@ async fn a_prefix_finds_what_begins_with_it_and_nothing_else(store: Store) -> Re
     Ok(())
 }
 
-async fn a_cursor_may_be_the_longest_key(store: Store) -> Result<()> {
+pub(crate) async fn a_cursor_may_be_the_longest_key(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let long = |last: u8| key([b"{t}", &[last; KEY_BYTES_MAX - 3][..]].concat());
     let keys = [key("{t}a"), long(b'b'), key("{t}c"), long(0xff)];
@@ -210,7 +212,7 @@ async fn a_cursor_may_be_the_longest_key(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_page_says_whether_anything_is_left(store: Store) -> Result<()> {
+pub(crate) async fn a_page_says_whether_anything_is_left(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut keys = [keys_of_one_slot("a", 3), keys_of_one_slot("b", 3)].concat();
     keys.sort();
@@ -239,7 +241,7 @@ async fn a_page_says_whether_anything_is_left(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn a_scan_brings_what_was_asked_for_of_each_row(store: Store) -> Result<()> {
+pub(crate) async fn a_scan_brings_what_was_asked_for_of_each_row(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = keys_of_one_slot("t", 3);
     lane.put([
@@ -272,7 +274,7 @@ async fn a_scan_brings_what_was_asked_for_of_each_row(store: Store) -> Result<()
     Ok(())
 }
 
-async fn a_scan_stays_within_its_slots(store: Store) -> Result<()> {
+pub(crate) async fn a_scan_stays_within_its_slots(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut keys: Vec<Key> = (0..50).map(|number| key(format!("key:{number}"))).collect();
     lane.put(keys.iter().map(|key| row(key, "value"))).await?;

@@ -20,20 +20,6 @@ pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::r
 /// For everything that a test waits for; far above what any of it takes.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
-/// What a store lies in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// An embedded file.
-    Sqlite,
-    /// A database server.
-    Server(Engine),
-}
-
-/// See [`Engine::MariaDb`].
-pub(crate) const MARIADB: Kind = Kind::Server(Engine::MariaDb);
-/// See [`Engine::MySql`].
-pub(crate) const MYSQL: Kind = Kind::Server(Engine::MySql);
-
 /// An empty place for a shard. It ends with this value.
 pub(crate) struct Store {
     home: Home,
@@ -46,28 +32,28 @@ enum Home {
 }
 
 impl Store {
-    /// A file that is not there yet, or a server with the settings of `deploy/`.
-    pub(crate) async fn start(kind: Kind) -> Result<Self> {
-        match kind {
-            Kind::Server(engine) => Self::with_options(ServerOptions::new(engine)).await,
-            Kind::Sqlite => {
-                let folder = TempDir::new()?;
-                let dsn = Dsn::sqlite(folder.path().join("shard"));
-                Ok(Self {
-                    home: Home::File(folder),
-                    server: server(&dsn),
-                })
-            }
-        }
+    /// A file that is not there yet.
+    pub(crate) fn file() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let server = server(&Dsn::sqlite(folder.path().join("shard")));
+        Ok(Self {
+            home: Home::File(folder),
+            server,
+        })
     }
 
-    /// A database server with settings of its own.
+    /// A server with the settings of `deploy/`.
+    pub(crate) async fn server(engine: Engine) -> Result<Self> {
+        Self::with_options(ServerOptions::new(engine)).await
+    }
+
+    /// A server with settings of its own.
     pub(crate) async fn with_options(options: ServerOptions) -> Result<Self> {
         let home = freehold_tests::Server::start(options).await?;
-        let dsn = Dsn::parse(&home.dsn(&Login::admin()))?;
+        let server = server(&Dsn::parse(&home.dsn(&Login::admin()))?);
         Ok(Self {
             home: Home::Server(Box::new(home)),
-            server: server(&dsn),
+            server,
         })
     }
 
@@ -107,12 +93,12 @@ impl Store {
         Ok(self.server.connect_schema().await?)
     }
 
-    /// The same place under another account; for servers.
-    pub(crate) fn log_in_as(&mut self, login: &Login) -> Result<()> {
-        if let Home::Server(home) = &self.home {
-            self.server = server(&Dsn::parse(&home.dsn(login))?);
-        }
-        Ok(())
+    /// Throws everything away; the database is made again with these `CREATE DATABASE` options.
+    pub(crate) async fn empty(&self, options: &str) -> Result<()> {
+        let mut audit = self.audit().await?;
+        let name = audit.rows("SELECT DATABASE()").await?.concat().concat();
+        let again = format!("DROP DATABASE {name}; CREATE DATABASE {name} {options}");
+        audit.run(&again).await
     }
 
     /// Plain SQL.

@@ -39,7 +39,9 @@ async fn rows_expiring_at(store: &Store, lane: &mut Lane, times: &[i64]) -> Resu
     Ok(keys)
 }
 
-async fn deleted_and_expired_rows_are_due_and_live_ones_are_not(store: Store) -> Result<()> {
+pub(crate) async fn deleted_and_expired_rows_are_due_and_live_ones_are_not(
+    store: &Store,
+) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut audit = store.audit().await?;
     let mut sweep = store.sweep().await?;
@@ -53,7 +55,7 @@ async fn deleted_and_expired_rows_are_due_and_live_ones_are_not(store: Store) ->
 
     let now = audit.now_ms().await?;
     let keys = rows_expiring_at(
-        &store,
+        store,
         &mut lane,
         &[-1, i64::MAX, now - 5_000, now + 3_600_000],
     )
@@ -82,11 +84,10 @@ async fn deleted_and_expired_rows_are_due_and_live_ones_are_not(store: Store) ->
     Ok(())
 }
 
-async fn the_oldest_rows_are_due_first(store: Store) -> Result<()> {
+pub(crate) async fn the_oldest_rows_are_due_first(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut sweep = store.sweep().await?;
-    let keys =
-        rows_expiring_at(&store, &mut lane, &[5_000, 3_000, -1, 1_000, 4_000, 2_000]).await?;
+    let keys = rows_expiring_at(store, &mut lane, &[5_000, 3_000, -1, 1_000, 4_000, 2_000]).await?;
     let pick = |places: &[usize]| {
         places
             .iter()
@@ -105,7 +106,7 @@ async fn the_oldest_rows_are_due_first(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn rows_of_slots_that_are_not_owned_are_left_alone(store: Store) -> Result<()> {
+pub(crate) async fn rows_of_slots_that_are_not_owned_are_left_alone(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut sweep = store.sweep().await?;
     let mut audit = store.audit().await?;
@@ -124,7 +125,7 @@ async fn rows_of_slots_that_are_not_owned_are_left_alone(store: Store) -> Result
     Ok(())
 }
 
-async fn a_revived_row_is_never_deleted(store: Store) -> Result<()> {
+pub(crate) async fn a_revived_row_is_never_deleted(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut sweep = store.sweep().await?;
     let keys = keys_of_one_slot("t", 8);
@@ -160,7 +161,7 @@ async fn a_revived_row_is_never_deleted(store: Store) -> Result<()> {
     Ok(())
 }
 
-async fn rows_past_their_expiry_go_and_the_count_is_right(store: Store) -> Result<()> {
+pub(crate) async fn rows_past_their_expiry_go_and_the_count_is_right(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let mut sweep = store.sweep().await?;
     let keys: Vec<Key> = (0..300)
@@ -240,7 +241,7 @@ async fn sweep_until(
     }
 }
 
-async fn four_writers_never_fail_while_the_sweeper_deletes(store: Store) -> Result<()> {
+pub(crate) async fn four_writers_never_fail_while_the_sweeper_deletes(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     let keys = [keys_of_one_slot("a", 300), keys_of_one_slot("b", 300)].concat();
     let keys = Arc::new({
