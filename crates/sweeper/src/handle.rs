@@ -6,7 +6,7 @@ use freehold_storage::{Server, StorageError, sweep::Holder};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +121,8 @@ impl SweeperHandle {
     }
 
     /// Pauses or resumes sweeping of the shard, for all routers and across restarts. This router
-    /// notices at once, the others when they next renew or look at the lease.
+    /// notices at once and shows it when this returns; the others notice when they next renew or
+    /// look at the lease.
     ///
     /// # Errors
     /// [`StorageError`]; if the connection was lost, it may have been done.
@@ -135,6 +136,13 @@ impl SweeperHandle {
             within(connect_time_max, "a connection attempt", self.master.dial()).await?;
         within(statement_time_max, "a pause", connection.set_paused(paused)).await?;
         self.wake.notify_one();
+        // It is done, whether or not this router's sweeper is quick enough to show it.
+        let mut shown = self.shown.clone();
+        let _ = timeout(
+            statement_time_max,
+            shown.wait_for(|shown| shown.paused == paused),
+        )
+        .await;
         Ok(())
     }
 

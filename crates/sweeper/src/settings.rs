@@ -7,6 +7,8 @@ use freehold_core::limits::STATEMENT_KEYS_MAX;
 /// How a shard is swept. The defaults suit a master that serves requests besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SweeperSettings {
+    /// Whether this router offers to sweep. Without, it only shows who does, and steers.
+    pub enabled: bool,
     /// Rows in one batch, 1 to [`STATEMENT_KEYS_MAX`]. More rows share the price of a commit; fewer
     /// make a PUT of one of them wait less.
     pub batch_rows_max: usize,
@@ -61,6 +63,7 @@ pub struct SweeperSettings {
 impl Default for SweeperSettings {
     fn default() -> Self {
         Self {
+            enabled: true,
             batch_rows_max: STATEMENT_KEYS_MAX,
             batch_time_max: Duration::from_millis(100),
             pause_factor: 1.0,

@@ -39,7 +39,7 @@ pub struct LastError {
 /// What is shared with handles.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
-    paused: bool,
+    pub(crate) paused: bool,
     holder: Option<String>,
     held_until: Option<Instant>,
     rows_deleted: u64,

@@ -81,7 +81,7 @@ impl<D: Dial> Task<D> {
         self.keep_lease(master).await?;
         let now = Instant::now();
         let held = self.lease.is_held(now);
-        if let Some(waiting) = before_reading(held, &self.seen) {
+        if let Some(waiting) = before_reading(self.settings.enabled, held, &self.seen) {
             self.board.waits(Some(waiting));
             if !held {
                 return Ok(Rest::Idle(self.settings.standby_interval));
@@ -105,7 +105,7 @@ impl<D: Dial> Task<D> {
         if self.lease.ends_at().is_none() {
             let lease = within(time_max, "a look at the lease", master.look_at_lease()).await?;
             let others = lease.holder.is_some() && !lease.held;
-            if others {
+            if others || !self.settings.enabled {
                 self.saw_lease(lease, asked_at);
                 return Ok(());
             }
@@ -176,7 +176,7 @@ impl<D: Dial> Task<D> {
         let left = (!due.more).then(|| (due.keys.len() as u64).saturating_sub(deleted));
         self.board.deleted(deleted, left, took, pause);
         if due.more {
-            return Ok(Rest::More(pause));
+            return Ok(self.more_due(pause));
         }
         Ok(self.nothing_due())
     }
@@ -188,16 +188,19 @@ impl<D: Dial> Task<D> {
         if self.disagreements > 1 {
             self.board.waits(Some(Waiting::Fence));
         }
-        let Self {
-            settings,
-            disagreements,
+        let SweeperSettings {
+            retry_min,
+            retry_max,
             ..
-        } = self;
-        Rest::Idle(retry_after(
-            *disagreements,
-            settings.retry_min,
-            settings.retry_max,
-        ))
+        } = self.settings;
+        self.more_due(retry_after(self.disagreements, retry_min, retry_max))
+    }
+
+    /// A pause may be longer than a lease lasts without renewal.
+    fn more_due(&mut self, pause: Duration) -> Rest {
+        let now = Instant::now();
+        self.due_at = now + pause;
+        Rest::More(pause.min(self.lease.until_renewal(now)))
     }
 
     fn nothing_due(&mut self) -> Rest {

@@ -11,6 +11,8 @@ use crate::settings::SweeperSettings;
 pub enum Waiting {
     /// Its first look at the database.
     Start,
+    /// Nothing: this router does not offer to sweep.
+    Disabled,
     /// The lease, which another router has.
     Lease {
         /// Who has it, if anybody still has.
@@ -53,6 +55,7 @@ impl Waiting {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::Disabled => "disabled",
             Self::Lease { .. } => "lease",
             Self::Operator => "operator",
             Self::Rows => "rows",
@@ -65,8 +68,9 @@ impl Waiting {
     }
 
     /// Every word of [`Self::as_str`].
-    pub const WORDS: [&'static str; 9] = [
-        "start", "lease", "operator", "rows", "replica", "purge", "fence", "master", "stopped",
+    pub const WORDS: [&'static str; 10] = [
+        "start", "disabled", "lease", "operator", "rows", "replica", "purge", "fence", "master",
+        "stopped",
     ];
 }
 
@@ -74,6 +78,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("the first look at the database"),
+            Self::Disabled => f.write_str("other routers: this one does not offer to sweep"),
             Self::Lease {
                 holder: Some(holder),
             } => write!(f, "the lease, which {holder} has"),
@@ -118,7 +123,10 @@ pub(crate) struct ReplicaLag {
 }
 
 /// Whether to wait before looking for rows at all.
-pub(crate) fn before_reading(held: bool, lease: &Lease) -> Option<Waiting> {
+pub(crate) fn before_reading(enabled: bool, held: bool, lease: &Lease) -> Option<Waiting> {
+    if !enabled {
+        return Some(Waiting::Disabled);
+    }
     if !held {
         return Some(Waiting::Lease {
             holder: lease.holder.clone(),
@@ -174,15 +182,18 @@ mod tests {
             holder: Some("b".to_owned()),
         };
         assert_eq!(
-            before_reading(false, &lease(false, false)),
+            before_reading(true, false, &lease(false, false)),
             Some(other.clone())
         );
-        assert_eq!(before_reading(false, &lease(false, true)), Some(other));
         assert_eq!(
-            before_reading(true, &lease(true, true)),
+            before_reading(true, false, &lease(false, true)),
+            Some(other)
+        );
+        assert_eq!(
+            before_reading(true, true, &lease(true, true)),
             Some(Waiting::Operator)
         );
-        assert_eq!(before_reading(true, &lease(true, false)), None);
+        assert_eq!(before_reading(true, true, &lease(true, false)), None);
     }
 
     #[test]
@@ -249,6 +260,7 @@ mod tests {
         let limit = Duration::from_secs(5);
         let all = [
             Waiting::Start,
+            Waiting::Disabled,
             Waiting::Lease { holder: None },
             Waiting::Operator,
             Waiting::Rows,
@@ -269,7 +281,7 @@ mod tests {
         ];
         assert_eq!(all.each_ref().map(Waiting::as_str), Waiting::WORDS);
         assert_eq!(
-            all[4].to_string(),
+            all[5].to_string(),
             "replica r:1 cannot say how far it is behind (limit 5s)"
         );
     }

@@ -222,3 +222,47 @@ async fn it_stops_for_a_replica_and_for_the_purge_and_says_which() {
     master.world().purge_backlog = Ok(Some(10));
     until("it sweeps again", || deleted() > before).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pause_costs_neither_the_lease_nor_an_operators_word() {
+    let master = Fake::with_rows(1_000);
+    let minute = Duration::from_secs(60);
+    let settings = SweeperSettings {
+        pause_min: minute,
+        pause_max: minute,
+        ..SweeperSettings::default()
+    };
+    let sweeper = start_with(1, &master, &[], settings);
+    until("it sweeps", || master.world().deletions.len() == 1).await;
+    let first = master.world().deletions[0].started;
+    while master.world().deletions.len() < 3 {
+        sleep(Duration::from_millis(100)).await;
+        assert!(sweeper.state().held_here);
+    }
+    assert!(first.elapsed() >= 2 * minute, "{:?}", first.elapsed());
+    master.world().paused = true;
+    let paused = Instant::now();
+    until("it shows the pause", || {
+        sweeper.waits_for() == Some("operator")
+    })
+    .await;
+    assert!(paused.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_does_not_offer_to_sweep_shows_who_does() {
+    let master = Fake::with_rows(1_000);
+    let settings = SweeperSettings {
+        enabled: false,
+        ..SweeperSettings::default()
+    };
+    let onlooker = start_with(1, &master, &[], settings);
+    until("it has looked", || onlooker.waits_for() == Some("disabled")).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(master.world().lease, None);
+    let other = start(2, &master);
+    until("all rows are gone", || rows_left(&master) == 0).await;
+    until("it shows the other", || onlooker.state().holder.is_some()).await;
+    assert_eq!(onlooker.state().holder, other.state().holder);
+    assert_eq!(onlooker.waits_for(), Some("disabled"));
+}
