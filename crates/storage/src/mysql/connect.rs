@@ -1,0 +1,164 @@
+//! Opening a session: account, TLS, settings, and the checks that they are in force.
+
+use std::path::Path;
+
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::time::timeout;
+
+use super::{
+    decode::column,
+    error::{Doing, storage_error, unreachable},
+    session::{Failure, Prepared, Session, packet},
+};
+use crate::{
+    dsn::{MysqlTarget, Password, SslMode},
+    error::{Refusal, StorageError},
+    server::ConnectOptions,
+};
+
+/// Everything a session depends on, whatever the server's own defaults are.
+///
+/// It is two statements because the isolation level has no name that both servers know: 10.11 of
+/// the one calls it tx_isolation, 9.7 of the other transaction_isolation.
+const SETTINGS: [&str; 2] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+    // A binary connection: with utf8mb4 some statements alter bytes, one of the servers silently.
+    "SET NAMES binary, \
+     SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
+     SESSION time_zone = '+00:00', \
+     SESSION autocommit = 1, \
+     SESSION completion_type = 0, \
+     SESSION sql_safe_updates = 0, \
+     SESSION sql_select_limit = 18446744073709551615, \
+     SESSION innodb_lock_wait_timeout = 2, \
+     SESSION lock_wait_timeout = 2",
+];
+
+/// The second and third column show whether SYSDATE() goes on while a statement runs.
+const CHECKS: &str = "SELECT @@max_allowed_packet, SLEEP(0.001), SYSDATE(6) > NOW(6)";
+
+/// The largest packet the driver lets through: any. The server's own limit is looked at before
+/// sending, because the driver closes a connection over it.
+const DRIVER_PACKET_BYTES_MAX: usize = 1 << 30;
+
+/// Opens a session within the connect timeout.
+pub(super) async fn open(
+    target: &MysqlTarget,
+    options: &ConnectOptions,
+    seed: u64,
+) -> Result<Session, StorageError> {
+    match timeout(options.connect_timeout, open_in_any_time(target, seed)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(unreachable(format!(
+            "no connection within {:?}",
+            options.connect_timeout
+        ))),
+    }
+}
+
+async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, StorageError> {
+    let opts = opts(target).await?;
+    let mut conn = Conn::new(opts)
+        .await
+        .map_err(|error| storage_error(&error, Doing::Preparing))?;
+    let statements: Vec<String> = SETTINGS
+        .iter()
+        .chain([&CHECKS])
+        .map(ToString::to_string)
+        .collect();
+    let mut answers = packet(&mut conn, &statements)
+        .await
+        // Nothing that anybody asked for was sent yet.
+        .map_err(|Failure { error, .. }| storage_error(&error, Doing::Preparing))?;
+    let checks = answers.pop().and_then(|mut answer| answer.rows.pop());
+    let mut checks = checks.ok_or_else(|| unreachable("the server does not answer queries"))?;
+    let clock_goes_on: bool = column(&mut checks, 2, "a comparison of clocks")?;
+    if !clock_goes_on {
+        return Err(StorageError::Refused {
+            refusal: Refusal::Other,
+            code: 0,
+            message: "the server runs with sysdate_is_now: start it without".into(),
+        });
+    }
+    Ok(Session {
+        packet_bytes_max: column(&mut checks, 0, "max_allowed_packet")?,
+        // Two servers of one seed may not draw the same stamps.
+        random: StdRng::seed_from_u64(seed ^ u64::from(conn.id())),
+        prepared: Prepared::default(),
+        conn,
+    })
+}
+
+async fn opts(target: &MysqlTarget) -> Result<Opts, StorageError> {
+    let builder = OptsBuilder::default()
+        .ip_or_hostname(&target.host)
+        .tcp_port(target.port)
+        // The driver would move on to the server's Unix socket, which is not what the DSN says.
+        .prefer_socket(false)
+        .user(Some(&target.user))
+        .pass(password(&target.password).await?)
+        .db_name(Some(&target.database))
+        .ssl_opts(tls(target).await?)
+        .connect_attribute("program_name", "freehold")
+        .tcp_keepalive(Some(KEEPALIVE))
+        // Statements are kept here, by size.
+        .stmt_cache_size(0)
+        // Known values, so that the driver does not ask for them at each connection.
+        .max_allowed_packet(Some(DRIVER_PACKET_BYTES_MAX))
+        .wait_timeout(Some(0));
+    Ok(builder.into())
+}
+
+/// After so much silence the operating system asks whether the other end is there.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// The password as it is now: files and variables are read at each connection.
+async fn password(password: &Password) -> Result<Option<String>, StorageError> {
+    Ok(match password {
+        Password::None => None,
+        Password::Inline(password) => Some(password.clone()),
+        Password::File(path) => {
+            let bytes = read(path, "password file").await?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                unreachable(format!("password file {} is not UTF-8", path.display()))
+            })?;
+            Some(text.lines().next().unwrap_or_default().to_owned())
+        }
+        Password::Env(name) => Some(
+            std::env::var(name)
+                .map_err(|error| unreachable(format!("password variable {name}: {error}")))?,
+        ),
+    })
+}
+
+async fn tls(target: &MysqlTarget) -> Result<Option<SslOpts>, StorageError> {
+    let options = match target.ssl_mode {
+        SslMode::Disabled => return Ok(None),
+        SslMode::Required => SslOpts::default()
+            .with_danger_accept_invalid_certs(true)
+            .with_danger_skip_domain_validation(true),
+        SslMode::VerifyCa => SslOpts::default().with_danger_skip_domain_validation(true),
+        SslMode::VerifyIdentity => SslOpts::default(),
+    };
+    Ok(Some(match &target.ssl_ca {
+        None => options,
+        Some(path) => {
+            let authorities = read(path, "ssl_ca file").await?;
+            options
+                .with_root_certs(vec![authorities.into()])
+                .with_disable_built_in_roots(true)
+        }
+    }))
+}
+
+async fn read(path: &Path, what: &str) -> Result<Vec<u8>, StorageError> {
+    let failed =
+        |error: &dyn std::fmt::Display| unreachable(format!("{what} {}: {error}", path.display()));
+    let file = path.to_owned();
+    match tokio::task::spawn_blocking(move || std::fs::read(file)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(error) => Err(failed(&error)),
+    }
+}

@@ -1,0 +1,128 @@
+//! MySQL and MariaDB: one text for both.
+//!
+//! A [`MysqlServer`] names a server; [`connect`] opens a [`session`] to it, which a
+//! [`MysqlConnection`] holds. In the order of a request: [`data`] takes the session and hands it to
+//! [`write`] ([`put`] and [`change`] are its three kinds), [`read`], [`scan`] or [`claims`], whose
+//! texts are made of the pieces in [`statements`]; [`decode`] reads the answers and [`error`] says
+//! what failures mean. Beside the requests stand [`sweep`], [`schema`] and [`facts`].
+
+mod change;
+mod claims;
+mod connect;
+mod data;
+mod decode;
+mod error;
+mod facts;
+mod put;
+mod read;
+mod scan;
+mod schema;
+mod session;
+mod statements;
+mod sweep;
+mod write;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use self::session::Session;
+use crate::{dsn::MysqlTarget, error::StorageError, server::ConnectOptions};
+
+/// A MySQL or MariaDB server, and the account to use there.
+#[derive(Debug, Clone)]
+pub struct MysqlServer {
+    target: MysqlTarget,
+    options: ConnectOptions,
+    address: Arc<str>,
+    /// One source for all connections: two of one seed would draw the same stamps.
+    seeds: Arc<Mutex<StdRng>>,
+}
+
+impl MysqlServer {
+    /// Prepares a server without connecting to it.
+    #[must_use]
+    pub fn new(target: &MysqlTarget, options: ConnectOptions) -> Self {
+        Self {
+            target: target.clone(),
+            address: format!("{}:{}", target.host, target.port).into(),
+            seeds: Arc::new(Mutex::new(StdRng::seed_from_u64(options.seed))),
+            options,
+        }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Opens a connection for requests.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreachable`], or [`StorageError::Refused`] if the server turns it down.
+    pub async fn connect_data(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Opens a connection for sweeping.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_sweep(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Opens a connection for `init`, `migrate` and `doctor`.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_schema(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    async fn connect(&self) -> Result<MysqlConnection, StorageError> {
+        let seed = self
+            .seeds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_u64();
+        let session = connect::open(&self.target, &self.options, seed).await?;
+        Ok(MysqlConnection {
+            session: Some(session),
+        })
+    }
+}
+
+/// One connection.
+pub struct MysqlConnection {
+    /// Absent while a call runs, and for good once one broke it or was dropped before its end.
+    session: Option<Session>,
+}
+
+impl MysqlConnection {
+    /// Takes the session for a call. A call that is dropped drops the session with it.
+    fn take(&mut self) -> Result<Session, StorageError> {
+        let broken = "the connection was given up after an earlier call";
+        self.session
+            .take()
+            .ok_or_else(|| error::unreachable(broken))
+    }
+
+    /// Ends a call, which may have failed.
+    fn put_back(&mut self, session: Session, failed: Option<&StorageError>) {
+        let broken = failed.is_some_and(StorageError::breaks_connection);
+        if !broken && !session.conn.is_disconnected() {
+            self.session = Some(session);
+        }
+    }
+}
+
+impl fmt::Debug for MysqlConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlConnection").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! GET and TTL: one SELECT of many keys, with the fence in the same snapshot.
+
+use freehold_core::{Fence, Key};
+use mysql_async::{Params, Row as SqlRow, Value};
+
+use super::{
+    decode::{ShownFence, column, live_row, ttl_ms},
+    error::unexpected,
+    session::{Answer, Session, execute, prepare, query},
+    statements::{FENCE, NOW, hex, keys_are, prepared_size},
+};
+use crate::{
+    error::{Refusal, StorageError},
+    row::{Columns, RawRow, Read},
+};
+
+/// `FORCE INDEX` is a precaution: the index of expiries was never taken without it, but a scan
+/// under load would be dear.
+fn text(value: &str, keys: &str) -> String {
+    format!(
+        "SELECT {FENCE}, CAST({NOW} AS SIGNED), s.slot, s.`key`, {value}, s.version, s.expires_at \
+         FROM shard f LEFT JOIN store s FORCE INDEX (PRIMARY) \
+         ON {keys} AND s.expires_at > {NOW} WHERE f.id = 1"
+    )
+}
+
+/// The prepared statement for so many keys, whose first parameter is the longest value to bring.
+pub(super) fn value_text(keys: usize) -> String {
+    let places = vec!["(?,?)"; keys].join(",");
+    text(
+        "IF(LENGTH(s.value) <= ?, s.value, NULL), LENGTH(s.value)",
+        &format!("(s.slot, s.`key`) IN ({places})"),
+    )
+}
+
+/// The statement that touches no value. As text: TTL is asked for too seldom to keep eight more
+/// statements prepared on every connection.
+pub(super) fn expiry_text(keys: &[Key]) -> String {
+    text("NULL, 0", &keys_are("s.", keys))
+}
+
+pub(super) async fn read(
+    session: &mut Session,
+    keys: &[Key],
+    columns: Columns,
+) -> Result<Read, StorageError> {
+    debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
+    let answer = match columns {
+        Columns::Expiry => query(&mut session.conn, expiry_text(keys))
+            .await
+            .map_err(|failure| failure.of_read())?,
+        Columns::Value { bytes_max } => read_values(session, keys, bytes_max).await?,
+    };
+    decode(keys, columns, answer)
+}
+
+async fn read_values(
+    session: &mut Session,
+    keys: &[Key],
+    bytes_max: usize,
+) -> Result<Answer, StorageError> {
+    let size = prepared_size(keys.len());
+    let kept = &mut session.prepared.read[size.ilog2() as usize];
+    let statement = match kept {
+        Some(statement) => statement,
+        None => {
+            let made = prepare(&mut session.conn, value_text(size)).await;
+            kept.insert(made.map_err(|failure| failure.of_read())?)
+        }
+    };
+    let mut params = Vec::with_capacity(1 + size * 2);
+    params.push(Value::UInt(bytes_max as u64));
+    // A key that stands there twice is read once.
+    let padding = keys.last().into_iter().cycle().take(size - keys.len());
+    for key in keys.iter().chain(padding) {
+        params.push(Value::UInt(key.slot().0.into()));
+        params.push(Value::Bytes(key.bytes().to_vec()));
+    }
+    execute(&mut session.conn, statement, Params::Positional(params))
+        .await
+        .map_err(|failure| failure.of_read())
+}
+
+fn decode(keys: &[Key], columns: Columns, answer: Answer) -> Result<Read, StorageError> {
+    let mut fence = None;
+    let mut rows = vec![None; keys.len()];
+    for mut row in answer.rows {
+        if fence.is_none() {
+            fence = Some(ShownFence::decode(&mut row, 0)?.fence);
+        }
+        let key: Option<Vec<u8>> = column(&mut row, 7, "a key")?;
+        // Only the fence: no key was found.
+        let Some(key) = key else { continue };
+        let now_ms = column(&mut row, 5, "the clock")?;
+        let index = Key::new(key)
+            .ok()
+            .and_then(|key| keys.binary_search(&key).ok())
+            .ok_or_else(|| unexpected("a key"))?;
+        rows[index] = Some(live_row(&mut row, 8, now_ms, columns)?);
+    }
+    let fence: Option<Fence> = fence;
+    Ok(Read {
+        fence: fence.ok_or_else(no_fence)?,
+        rows,
+    })
+}
+
+/// The `shard` table is empty.
+pub(super) fn no_fence() -> StorageError {
+    StorageError::Refused {
+        refusal: Refusal::Schema,
+        code: 0,
+        message: "the fence row is missing: run freehold init".into(),
+    }
+}
+
+pub(super) async fn inspect(
+    session: &mut Session,
+    key: &Key,
+) -> Result<Option<RawRow>, StorageError> {
+    let text = format!(
+        "SELECT CAST({NOW} AS SIGNED), version, expires_at, LENGTH(value) FROM store \
+         FORCE INDEX (PRIMARY) WHERE slot = {} AND `key` = {}",
+        key.slot(),
+        hex(key.bytes())
+    );
+    let answer = query(&mut session.conn, text)
+        .await
+        .map_err(|failure| failure.of_read())?;
+    answer.rows.into_iter().next().map(raw_row).transpose()
+}
+
+fn raw_row(mut row: SqlRow) -> Result<RawRow, StorageError> {
+    let now_ms = column(&mut row, 0, "the clock")?;
+    let expires_at = column(&mut row, 2, "an expiry")?;
+    let live = expires_at > now_ms;
+    Ok(RawRow {
+        live,
+        version: column(&mut row, 1, "a version")?,
+        ttl_ms: ttl_ms(expires_at, now_ms).filter(|_| live),
+        value_bytes: column(&mut row, 3, "a value's length")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_has_its_parameters() {
+        for size in [1, 2, 128] {
+            assert_eq!(value_text(size).matches('?').count(), 1 + 2 * size);
+        }
+        let keys = [Key::new("?").unwrap()];
+        assert_eq!(expiry_text(&keys).matches('?').count(), 0);
+    }
+}

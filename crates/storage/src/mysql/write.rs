@@ -1,0 +1,213 @@
+//! The three fenced writes, and what is done about contention.
+//!
+//! A deadlock was rolled back, so the same statement is sent again, a bounded number of times. A
+//! batch that waited too long for one lock goes row by row: the row that is locked fails, the
+//! others do not. What does not fit one packet goes in parts.
+
+use std::{ops::Range, time::Duration};
+
+use freehold_core::{Fence, Key};
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    change, error,
+    error::{DEADLOCK, LOCK_WAIT_TIMEOUT, PACKET_TOO_LARGE},
+    put,
+    session::{Failure, Session},
+};
+use crate::{
+    error::{Outcome, Refusal, StorageError},
+    row::{ExpireRow, PutRow},
+};
+
+/// How often a statement is sent again after a deadlock.
+const DEADLOCK_REPEATS_MAX: u32 = 8;
+
+/// The longest pause before a repeat, in microseconds. The other transaction of the deadlock goes
+/// on at once; two that were both rolled back part ways by chance.
+const REPEAT_PAUSE_US_MAX: u64 = 2_000;
+
+/// How long rows may go singly before the rest is given up as not applied: with a lock wait of 2 s
+/// each, 128 rows behind one stuck lock would take four minutes.
+const SINGLY_MAX: Duration = Duration::from_secs(5);
+
+/// Rows of one kind of write.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Write<'a> {
+    /// Rows to store.
+    Put(&'a [PutRow]),
+    /// Rows to mark as deleted.
+    Delete(&'a [Key]),
+    /// Rows to give another expiry.
+    Expire(&'a [ExpireRow]),
+}
+
+impl Write<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Put(rows) => rows.len(),
+            Self::Delete(keys) => keys.len(),
+            Self::Expire(rows) => rows.len(),
+        }
+    }
+
+    fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Put(rows) => Self::Put(&rows[range]),
+            Self::Delete(keys) => Self::Delete(&keys[range]),
+            Self::Expire(rows) => Self::Expire(&rows[range]),
+        }
+    }
+
+    /// Bytes that row `index` adds to a packet, at most.
+    fn row_bytes(&self, index: usize) -> usize {
+        match self {
+            Self::Put(rows) => put::row_bytes(&rows[index]),
+            Self::Delete(keys) => change::delete_bytes(&keys[index]),
+            Self::Expire(rows) => change::expire_bytes(&rows[index]),
+        }
+    }
+
+    /// How many rows from `first` on fit one packet; at least one.
+    fn fitting(&self, first: usize, packet_bytes_max: usize) -> usize {
+        let mut bytes = PACKET_OVERHEAD_BYTES;
+        let fits = (first..self.len()).take_while(|index| {
+            bytes += self.row_bytes(*index);
+            bytes <= packet_bytes_max
+        });
+        fits.count().max(1)
+    }
+
+    async fn send(&self, session: &mut Session, fence: &Fence) -> Sent {
+        match self {
+            Self::Put(rows) => put::send(session, fence, rows).await,
+            Self::Delete(keys) => change::send_delete(session, fence, keys).await,
+            Self::Expire(rows) => change::send_expire(session, fence, rows).await,
+        }
+    }
+}
+
+/// What a packet holds besides its rows, rounded up.
+const PACKET_OVERHEAD_BYTES: usize = 2_048;
+
+/// One statement's end: whether a live row was there for each row (always true for a PUT), or
+/// nothing at all because the fence disagreed.
+pub(super) type Sent = Result<Option<Vec<bool>>, WriteFailure>;
+
+/// Why a write was not answered in order.
+#[derive(Debug)]
+pub(super) struct WriteFailure {
+    /// The error number, if the server refused the write itself.
+    code: Option<u16>,
+    error: StorageError,
+}
+
+impl WriteFailure {
+    /// The failure of a packet whose statement `index` is the write.
+    pub(super) fn at(index: usize, failure: &Failure) -> Self {
+        Self {
+            code: failure.refused_at(index),
+            error: failure.of_write_at(index),
+        }
+    }
+
+    /// A failure that the server did not number.
+    pub(super) fn unnumbered(error: StorageError) -> Self {
+        Self { code: None, error }
+    }
+}
+
+/// Writes rows and says what became of each.
+pub(super) async fn write(
+    session: &mut Session,
+    fence: &Fence,
+    rows: Write<'_>,
+) -> Vec<Outcome<bool>> {
+    let mut outcomes = Vec::with_capacity(rows.len());
+    while outcomes.len() < rows.len() {
+        let first = outcomes.len();
+        let count = rows.fitting(first, session.packet_bytes_max);
+        let part = rows.part(first..first + count);
+        outcomes.extend(write_part(session, fence, part).await);
+        if let Some(Outcome::Failed(error)) = outcomes.last()
+            && error.breaks_connection()
+        {
+            let unsent = Outcome::Failed(error::unreachable("the connection broke before"));
+            outcomes.resize(rows.len(), unsent);
+        }
+    }
+    outcomes
+}
+
+async fn write_part(session: &mut Session, fence: &Fence, rows: Write<'_>) -> Vec<Outcome<bool>> {
+    if rows.len() == 1 && rows.row_bytes(0) + PACKET_OVERHEAD_BYTES > session.packet_bytes_max {
+        let message = format!(
+            "the row does not fit max_allowed_packet, {} bytes",
+            session.packet_bytes_max
+        );
+        let error = error::refused(Refusal::TooLarge, PACKET_TOO_LARGE, &message);
+        return vec![Outcome::Failed(error)];
+    }
+    match send_repeatedly(session, fence, rows).await {
+        Err(failure) if failure.code == Some(LOCK_WAIT_TIMEOUT) && rows.len() > 1 => {
+            write_singly(session, fence, rows, failure.error).await
+        }
+        sent => outcomes(rows.len(), sent),
+    }
+}
+
+/// Sends until it is no deadlock.
+async fn send_repeatedly(session: &mut Session, fence: &Fence, rows: Write<'_>) -> Sent {
+    let mut repeats = 0;
+    loop {
+        match rows.send(session, fence).await {
+            Err(failure) if failure.code == Some(DEADLOCK) && repeats < DEADLOCK_REPEATS_MAX => {
+                repeats += 1;
+                let pause_us = session.random.random_range(0..=REPEAT_PAUSE_US_MAX);
+                sleep(Duration::from_micros(pause_us)).await;
+            }
+            sent => return sent,
+        }
+    }
+}
+
+async fn write_singly(
+    session: &mut Session,
+    fence: &Fence,
+    rows: Write<'_>,
+    timed_out: StorageError,
+) -> Vec<Outcome<bool>> {
+    let until = Instant::now() + SINGLY_MAX;
+    let mut done: Vec<Outcome<bool>> = Vec::with_capacity(rows.len());
+    for index in 0..rows.len() {
+        if Instant::now() >= until {
+            break;
+        }
+        let row = rows.part(index..index + 1);
+        let sent = send_repeatedly(session, fence, row).await;
+        done.extend(outcomes(1, sent));
+        match done.last() {
+            Some(Outcome::Failed(error)) if error.breaks_connection() => {
+                let unsent = error::unreachable("the connection broke before");
+                done.resize(rows.len(), Outcome::Failed(unsent));
+            }
+            // It will not agree again: its stamp never comes back.
+            Some(Outcome::FenceDisagrees) => done.resize(rows.len(), Outcome::FenceDisagrees),
+            _ => {}
+        }
+        if done.len() == rows.len() {
+            break;
+        }
+    }
+    done.resize(rows.len(), Outcome::Failed(timed_out));
+    done
+}
+
+fn outcomes(count: usize, sent: Sent) -> Vec<Outcome<bool>> {
+    match sent {
+        Ok(Some(existed)) => existed.into_iter().map(Outcome::Applied).collect(),
+        Ok(None) => vec![Outcome::FenceDisagrees; count],
+        Err(failure) => vec![Outcome::Failed(failure.error); count],
+    }
+}
