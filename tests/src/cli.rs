@@ -68,14 +68,19 @@ pub(crate) fn command(folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs `freehold` with `arguments` in `folder` until it ends; `input` is what it reads.
+/// Runs `freehold` with `arguments` in `folder` until it ends. `environment` comes over this
+/// process's own; `input` is what it reads.
 pub async fn run<A: AsRef<OsStr>>(
     folder: &Path,
+    environment: &[(String, String)],
     arguments: impl IntoIterator<Item = A>,
     input: Stdio,
 ) -> Result<Answer> {
     let mut command = command(folder)?;
-    command.args(arguments).stdin(input);
+    command
+        .envs(environment.iter().cloned())
+        .args(arguments)
+        .stdin(input);
     let failed = |message: String| Error::Process {
         program: "freehold".to_owned(),
         message,

@@ -70,7 +70,7 @@
 //! let (status, metrics) = router.http_get("/metrics").await?;
 //!
 //! router.kill();
-//! router.serve().await?;                                      // again, until /healthz says 200
+//! router.serve().await?;                                      // again, until every shard is up
 //! assert!(router.stop(Duration::from_secs(30)).await?.success());
 //! println!("{}", router.log());
 //!

@@ -89,7 +89,7 @@ impl Router {
         Ok(router)
     }
 
-    /// `freehold init` for these shards, then `freehold serve`; waits until it is ready.
+    /// `freehold init` for these shards, then `freehold serve`; waits until every shard is served.
     pub async fn init_and_serve(shards: &[Shard], more: &str) -> Result<Self> {
         let mut router = Self::configure(shards, more)?;
         router.init().await?.success()?;
@@ -109,10 +109,13 @@ impl Router {
         self.with_config(&["init"]).await
     }
 
-    /// Starts the router, again after it was ended, and waits until `/healthz` says 200.
+    /// Starts the router, again after it was ended, and waits until it serves every shard.
     pub async fn serve(&mut self) -> Result<()> {
         self.launch()?;
-        self.wait_for_health(200).await
+        self.wait_for_health("every shard up", |status, health| {
+            status == 200 && !health.contains("\"up\":false")
+        })
+        .await
     }
 
     /// Starts the router and waits for nothing.
@@ -129,21 +132,28 @@ impl Router {
         Ok(())
     }
 
-    /// Waits until `/healthz` answers with this HTTP status.
-    pub async fn wait_for_health(&mut self, status: u16) -> Result<()> {
+    /// Waits until `/healthz` answers as `wanted` (HTTP status, JSON text) says: with a shard down
+    /// [`Self::launch`] and this instead of [`Self::serve`].
+    pub async fn wait_for_health(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(u16, &str) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let seen = self.http_get("/healthz").await.map(|(status, _)| status);
-            if seen.as_ref().is_ok_and(|seen| *seen == status) {
+            let seen = self.http_get("/healthz").await;
+            if seen
+                .as_ref()
+                .is_ok_and(|(status, health)| wanted(*status, health))
+            {
                 return Ok(());
             }
             let process = self.running()?;
             if !process.is_running() {
-                return Err(process.failure("ended before it was ready"));
+                return Err(process.failure(format!("ended before {what}")));
             }
             if Instant::now() >= deadline {
-                let message = format!("/healthz: {seen:?} instead of {status}");
-                return Err(process.failure(message));
+                return Err(process.failure(format!("not {what}, but {seen:?}")));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -194,7 +204,8 @@ impl Router {
         .await
     }
 
-    /// Sets an environment variable for the next start, such as `FREEHOLD__LIMITS__...`.
+    /// Sets an environment variable for commands and the next start, such as
+    /// `FREEHOLD__LANES__READS`.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -267,7 +278,13 @@ impl Router {
     async fn run(&self, arguments: &[&str], option: &str, value: &str) -> Result<Answer> {
         let arguments = arguments.iter().copied().chain([option, value]);
         let arguments: Vec<String> = arguments.map(str::to_owned).collect();
-        cli::run(self.folder.path(), arguments, Stdio::null()).await
+        cli::run(
+            self.folder.path(),
+            &self.environment,
+            arguments,
+            Stdio::null(),
+        )
+        .await
     }
 
     fn running(&mut self) -> Result<&mut Process> {
