@@ -8,7 +8,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON freehold.store TO 'freehold'@'%';
 -- an owner.
 GRANT SELECT ON freehold.shard TO 'freehold'@'%';
 GRANT SELECT ON freehold.slots TO 'freehold'@'%';
-GRANT SELECT ON freehold.heartbeat TO 'freehold'@'%';
 
 -- Sweepers. They read due keys, delete them by key, and agree through the lease on who does it.
 GRANT SELECT, DELETE ON freehold.store TO 'freehold_sweeper'@'%';
@@ -16,5 +15,6 @@ GRANT SELECT ON freehold.shard TO 'freehold_sweeper'@'%';
 GRANT SELECT ON freehold.slots TO 'freehold_sweeper'@'%';
 GRANT SELECT, UPDATE ON freehold.leases TO 'freehold_sweeper'@'%';
 
--- People who only read need no more than the view of live rows:
+-- People who only read need the view of live rows, and what it reads:
 --   GRANT SELECT ON freehold.live TO 'analyst'@'%';
+--   GRANT SELECT ON freehold.store TO 'analyst'@'%';
