@@ -9,6 +9,7 @@
 //! in the file as the signed ones of the same bits.
 
 mod data;
+mod decode;
 mod error;
 mod scan;
 mod schema;

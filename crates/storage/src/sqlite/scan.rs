@@ -4,7 +4,7 @@ use freehold_core::{Key, Slot, limits::KEY_BYTES_MAX};
 use rusqlite::{Connection, params};
 
 use super::{
-    data::{key, value_bytes_max},
+    decode::{key, value_bytes_max},
     session::Moment,
 };
 use crate::{

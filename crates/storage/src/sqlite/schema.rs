@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use freehold_core::{SCHEMA_VERSION, ShardIdentity};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{SqliteConnection, data::identity, error::refused};
+use super::{SqliteConnection, decode::identity, error::refused};
 use crate::{
     error::{Refusal, StorageError},
     range::slot_ranges,

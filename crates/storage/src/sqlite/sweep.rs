@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use freehold_core::{Fence, Key};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{SqliteConnection, data::key, session::NOW};
+use super::{SqliteConnection, decode::key, session::NOW};
 use crate::{
     error::{Outcome, StorageError},
     sweep::{Due, Holder, Lease, SweepConnection},
