@@ -49,7 +49,7 @@ pub struct ServerFacts {
 
 /// The global variables that [`ServerFacts::variables`] holds. A server that does not know one of
 /// them leaves it out: MariaDB and MySQL each have names that the other lacks.
-pub const FACT_VARIABLES: [&str; 25] = [
+pub const FACT_VARIABLES: [&str; 23] = [
     "binlog_annotate_row_events",
     "binlog_format",
     "binlog_row_image",
@@ -68,8 +68,6 @@ pub const FACT_VARIABLES: [&str; 25] = [
     "read_only",
     "replica_preserve_commit_order",
     "server_uuid",
-    "skip_name_resolve",
-    "slave_parallel_mode",
     "super_read_only",
     "sync_binlog",
     "system_time_zone",

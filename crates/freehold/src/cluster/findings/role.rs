@@ -1,0 +1,122 @@
+//! Whether a server is what the config says it is.
+
+use super::{Judge, Setting, Severity, Topic, Words, is_mariadb, is_on};
+use crate::cluster::survey::{Role, Seen, Surveyed};
+
+pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
+    match judge.server.role {
+        Role::Master => master(judge, seen),
+        Role::Replica => replica(judge, seen, servers),
+    }
+    if seen.facts.server_id == 0 && seen.facts.variables.contains_key("log_bin") {
+        let setting = Setting {
+            name: "server_id",
+            value: "N",
+            dynamic: true,
+        };
+        let words = Words {
+            found: "0",
+            wanted: "a number of its own",
+            why: "The fence names the server that wrote it, and nobody replicates with server 0.",
+        };
+        judge.add(
+            Severity::Error,
+            Topic::Setting,
+            "server_id",
+            words,
+            setting.mend(&seen.facts),
+        );
+    }
+}
+
+fn master(judge: &mut Judge<'_>, seen: &Seen) {
+    for (name, dynamic) in [
+        ("super_read_only", true),
+        ("read_only", true),
+        ("innodb_read_only", false),
+    ] {
+        let before = judge.findings.len();
+        judge.variable(
+            Severity::Error,
+            seen,
+            &Setting {
+                name,
+                value: "OFF",
+                dynamic,
+            },
+            &["OFF"],
+            "The config names it as a master, and it takes no writes. If another server of the \
+             shard was promoted, name that one as the master.",
+        );
+        // The stricter setting implies the other.
+        if judge.findings.len() > before {
+            return;
+        }
+    }
+}
+
+fn replica(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
+    let strict = if is_mariadb(&seen.facts) {
+        "read_only"
+    } else {
+        "super_read_only"
+    };
+    judge.variable(
+        Severity::Warning,
+        seen,
+        &Setting {
+            name: strict,
+            value: "ON",
+            dynamic: true,
+        },
+        // MariaDB 12 has words for who is still let through.
+        &["ON", "NO_LOCK", "NO_LOCK_NO_ADMIN"],
+        "A replica that takes writes can come to hold rows that its master never had, and EVENTUAL \
+         reads would show them.",
+    );
+    let master = servers
+        .iter()
+        .find(|other| other.shard == judge.server.shard && other.role == Role::Master);
+    let Some(Ok(master)) = master.map(|master| &master.seen) else {
+        return;
+    };
+    let uuid = |seen: &Seen| seen.facts.variables.get("server_uuid").cloned();
+    if uuid(seen).is_some() && uuid(seen) == uuid(master) {
+        let words = Words {
+            found: "the master itself, under another name",
+            wanted: "another server",
+            why: "Reads would go to the master that they were to be kept from.",
+        };
+        let mend = vec![format!(
+            "take it out of the replicas of shard '{}'",
+            judge.server.shard
+        )];
+        judge.add(Severity::Error, Topic::Setting, "the replica", words, mend);
+    } else if seen.facts.server_id == master.facts.server_id && seen.facts.server_id != 0 {
+        let setting = Setting {
+            name: "server_id",
+            value: "N",
+            dynamic: true,
+        };
+        let words = Words {
+            found: &format!("{}, the same as its master's", seen.facts.server_id),
+            wanted: "a number of its own",
+            why: "A server ignores what comes from its own number, and the fence could not tell \
+                  them apart after a failover.",
+        };
+        judge.add(
+            Severity::Error,
+            Topic::Setting,
+            "server_id",
+            words,
+            setting.mend(&seen.facts),
+        );
+    }
+}
+
+/// Whether the account may write where `read_only` forbids it.
+pub(super) fn is_closed(seen: &Seen) -> bool {
+    ["read_only", "super_read_only", "innodb_read_only"]
+        .iter()
+        .any(|name| is_on(&seen.facts, name) == Some(true))
+}

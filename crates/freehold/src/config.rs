@@ -1,0 +1,207 @@
+//! The config: a TOML file, then environment variables `FREEHOLD__SECTION__KEY` over it.
+//!
+//! [`load`] reads both into the sections below, where an unknown key is an error, and [`check`]
+//! looks at what types cannot say: ranges, and servers that are named twice. What comes out holds
+//! values only. Every problem names its key, its value and the file.
+
+mod check;
+mod load;
+mod problem;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use serde::Deserialize;
+
+pub(crate) use self::{
+    check::check,
+    load::{environment, load, name_of},
+    problem::{ConfigError, Problem},
+    shards::ShardConfig,
+};
+
+/// Everything that can be said.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) server: ServerSection,
+    pub(crate) shards: Vec<ShardSection>,
+    pub(crate) lanes: LanesSection,
+    pub(crate) reads: ReadsSection,
+    pub(crate) sweeper: SweeperSection,
+    pub(crate) log: LogSection,
+}
+
+/// `[server]`: this router.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerSection {
+    /// Where gRPC is served, as `ADDRESS:PORT`. Whoever reaches it can read and write every key:
+    /// the default is this machine alone; `0.0.0.0:7420` trades that for callers elsewhere.
+    pub(crate) listen: String,
+    /// Where metrics, health and the admin service are. Whoever reaches it can pause sweeping, so
+    /// keep it narrower than `listen`.
+    pub(crate) admin: String,
+    /// After SIGTERM, how long requests that are under way may still take. Longer loses fewer of
+    /// them, shorter restarts sooner; an orchestrator's own patience (often 30 s) must be longer.
+    /// 0 to 600,000 ms.
+    pub(crate) grace_period_ms: u64,
+    /// How long a request may take whose caller named no deadline. Longer rides out a slow master,
+    /// shorter frees its callers and its queue sooner. 1 to 600,000 ms.
+    pub(crate) request_timeout_ms: u64,
+    /// Bytes of a value, 1 to 15 MiB. Larger values make larger statements: a batch of one 15 MiB
+    /// value holds up its lane for as long as 15,000 values of 1 KiB would, and every server's
+    /// `max_allowed_packet` must be above it.
+    pub(crate) value_bytes_max: u64,
+}
+
+/// `[[shards]]`: where the servers of one shard are. Who owns what stands in the databases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardSection {
+    /// 1 to 64 letters, digits, `-`, `_` or `.`. It is stored in the shard when it is created, and
+    /// never changes again.
+    pub(crate) name: String,
+    /// The DSN of the master.
+    pub(crate) master: String,
+    /// The DSNs of the replicas. Each takes EVENTUAL reads off the master, for connections of its
+    /// own.
+    #[serde(default)]
+    pub(crate) replicas: Vec<String>,
+}
+
+/// `[lanes]`: the connections to each server, each with its own queue.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LanesSection {
+    /// Read connections to each master and to each replica. Two keep one statement in the database
+    /// while the next is on the wire; more make smaller batches, and batches are worth 6 to 9 times.
+    /// 1 to 64.
+    pub(crate) reads: u64,
+    /// Write connections to each master. Several share one flush of the log; from few of them the
+    /// fence is nearly free, from 256 a write costs the server three times as much. 1 to 64.
+    pub(crate) writes: u64,
+    /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED. More ride out a longer
+    /// stall, fewer fail sooner. 128 to 1,048,576.
+    pub(crate) queue_keys_max: u64,
+    /// Bytes of keys and values that may wait in one lane. The router's memory can grow to this,
+    /// times lanes, times shards. 16 MiB (one largest value) to 16 GiB.
+    pub(crate) queue_bytes_max: u64,
+    /// How long a lane waits for an answer before it gives its connection up and opens another.
+    /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server
+    /// up sooner, longer bears a slow one. 100 to 600,000 ms.
+    pub(crate) statement_timeout_ms: u64,
+    /// How long opening a connection may take: name, TCP, TLS and login together. Longer reaches a
+    /// server far away, shorter gives one that is down up sooner. 100 to 4,000 ms.
+    pub(crate) connect_timeout_ms: u64,
+}
+
+/// `[reads]`: where reads go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReadsSection {
+    /// Whether an EVENTUAL read goes to the master where no replica answers. True keeps it
+    /// answered; false protects a master that could not bear its replicas' reads besides its own.
+    pub(crate) eventual_falls_back_to_master: bool,
+}
+
+/// `[sweeper]`: deleting what is expired or deleted from the disk. No reader sees such rows either
+/// way; sweeping trades a part of the masters' work for their disk space.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SweeperSection {
+    /// Whether this router offers to sweep. One router per shard does it at a time; false leaves it
+    /// to the others.
+    pub(crate) enabled: bool,
+    /// Rows in one batch, 1 to 128. More share one commit, fewer make a PUT of one of them wait
+    /// less.
+    pub(crate) batch_rows_max: u64,
+    /// The shortest pause between two batches. Raising it to 100 ms caps a shard at some 1,280 rows
+    /// per second. 0 to 60,000 ms.
+    pub(crate) pause_ms_min: u64,
+    /// The longest pause between two batches; pauses grow with the time a batch took. 0 to
+    /// 600,000 ms.
+    pub(crate) pause_ms_max: u64,
+    /// Sweeping stops while a replica is further behind, or cannot say how far. Lower keeps replica
+    /// reads fresher, higher keeps the disk cleaner. 1 to 3,600,000 ms.
+    pub(crate) replica_lag_ms_max: u64,
+    /// Sweeping stops while more undo records wait to be purged: deleting more would then only make
+    /// reads slower. At least 1,000.
+    pub(crate) purge_backlog_max: u64,
+    /// Another account than the DSN's, one that may delete rows: then the account for requests
+    /// needs fewer rights. Absent: the DSN's.
+    pub(crate) user: Option<String>,
+    /// A file whose first line is that account's password; read at every new connection.
+    pub(crate) password_file: Option<String>,
+    /// The environment variable that holds that account's password.
+    pub(crate) password_env: Option<String>,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSection {
+    /// `text` for people, `json` for collectors: one object per line.
+    pub(crate) format: LogFormat,
+    /// What is logged, as `LEVEL` or `TARGET=LEVEL,...`. `debug` tells of every connection and map
+    /// change, `info` (the default) of what an operator would want to know, `warn` of trouble.
+    pub(crate) filter: Option<String>,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7420".to_owned(),
+            admin: "127.0.0.1:7421".to_owned(),
+            grace_period_ms: 10_000,
+            request_timeout_ms: 5_000,
+            value_bytes_max: freehold_core::limits::VALUE_BYTES_MAX_DEFAULT as u64,
+        }
+    }
+}
+
+impl Default for LanesSection {
+    fn default() -> Self {
+        Self {
+            reads: 2,
+            writes: 4,
+            queue_keys_max: 16_384,
+            queue_bytes_max: 64 << 20,
+            statement_timeout_ms: 10_000,
+            connect_timeout_ms: 2_000,
+        }
+    }
+}
+
+impl Default for ReadsSection {
+    fn default() -> Self {
+        Self {
+            eventual_falls_back_to_master: true,
+        }
+    }
+}
+
+impl Default for SweeperSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            batch_rows_max: 128,
+            pause_ms_min: 1,
+            pause_ms_max: 2_000,
+            replica_lag_ms_max: 5_000,
+            purge_backlog_max: 100_000,
+            user: None,
+            password_file: None,
+            password_env: None,
+        }
+    }
+}

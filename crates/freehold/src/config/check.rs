@@ -1,0 +1,186 @@
+//! What types cannot say: ranges, and what belongs together.
+
+use std::{net::SocketAddr, ops::RangeInclusive};
+
+use freehold_core::limits::{STATEMENT_KEYS_MAX, VALUE_BYTES_MAX};
+
+use super::{Config, ConfigError, LogFormat, Problem, ShardConfig, shards};
+
+const MINUTE_MS: u64 = 60_000;
+
+/// Looks at everything and tells all that is wrong at once. `source` is what errors call the
+/// config; without shards of its own a config is for the embedded ones, if `embedded`.
+pub(crate) fn check(
+    config: &Config,
+    source: &str,
+    embedded: bool,
+) -> Result<Vec<ShardConfig>, ConfigError> {
+    let mut problems = Vec::new();
+    check_server(config, &mut problems);
+    check_lanes(config, &mut problems);
+    check_sweeper(config, &mut problems);
+    check_log(config, &mut problems);
+    let shards = if embedded {
+        Vec::new()
+    } else {
+        shards::check(&config.shards, &mut problems)
+    };
+    if problems.is_empty() {
+        return Ok(shards);
+    }
+    Err(ConfigError {
+        source: source.to_owned(),
+        problems,
+    })
+}
+
+fn check_server(config: &Config, problems: &mut Vec<Problem>) {
+    let server = &config.server;
+    let mut address = |key: &str, value: &str| {
+        if value.parse::<SocketAddr>().is_err() {
+            let words = format!("'{value}' is not ADDRESS:PORT, such as 127.0.0.1:7420");
+            problems.push(Problem::new(key, words));
+        }
+    };
+    address("server.listen", &server.listen);
+    address("server.admin", &server.admin);
+    let same = server.listen == server.admin && !server.listen.ends_with(":0");
+    if same {
+        let words = format!(
+            "'{}' is server.listen already: use another port",
+            server.admin
+        );
+        problems.push(Problem::new("server.admin", words));
+    }
+    range(
+        "server.grace_period_ms",
+        server.grace_period_ms,
+        0..=10 * MINUTE_MS,
+        problems,
+    );
+    range(
+        "server.request_timeout_ms",
+        server.request_timeout_ms,
+        1..=10 * MINUTE_MS,
+        problems,
+    );
+    range(
+        "server.value_bytes_max",
+        server.value_bytes_max,
+        1..=VALUE_BYTES_MAX as u64,
+        problems,
+    );
+}
+
+fn check_lanes(config: &Config, problems: &mut Vec<Problem>) {
+    let lanes = &config.lanes;
+    range("lanes.reads", lanes.reads, 1..=64, problems);
+    range("lanes.writes", lanes.writes, 1..=64, problems);
+    let keys = STATEMENT_KEYS_MAX as u64..=1 << 20;
+    range("lanes.queue_keys_max", lanes.queue_keys_max, keys, problems);
+    // A queue that cannot hold one value would never let it through.
+    let bytes = 16 << 20..=16 << 30;
+    range(
+        "lanes.queue_bytes_max",
+        lanes.queue_bytes_max,
+        bytes,
+        problems,
+    );
+    let statement = 100..=10 * MINUTE_MS;
+    range(
+        "lanes.statement_timeout_ms",
+        lanes.statement_timeout_ms,
+        statement,
+        problems,
+    );
+    range(
+        "lanes.connect_timeout_ms",
+        lanes.connect_timeout_ms,
+        100..=4_000,
+        problems,
+    );
+}
+
+fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
+    let sweeper = &config.sweeper;
+    let rows = 1..=STATEMENT_KEYS_MAX as u64;
+    range(
+        "sweeper.batch_rows_max",
+        sweeper.batch_rows_max,
+        rows,
+        problems,
+    );
+    range(
+        "sweeper.pause_ms_min",
+        sweeper.pause_ms_min,
+        0..=MINUTE_MS,
+        problems,
+    );
+    range(
+        "sweeper.pause_ms_max",
+        sweeper.pause_ms_max,
+        0..=10 * MINUTE_MS,
+        problems,
+    );
+    if sweeper.pause_ms_min > sweeper.pause_ms_max {
+        let words = format!(
+            "{} is above sweeper.pause_ms_max ({}): swap them",
+            sweeper.pause_ms_min, sweeper.pause_ms_max
+        );
+        problems.push(Problem::new("sweeper.pause_ms_min", words));
+    }
+    range(
+        "sweeper.replica_lag_ms_max",
+        sweeper.replica_lag_ms_max,
+        1..=60 * MINUTE_MS,
+        problems,
+    );
+    range(
+        "sweeper.purge_backlog_max",
+        sweeper.purge_backlog_max,
+        1_000..=u64::MAX,
+        problems,
+    );
+    let passwords = [&sweeper.password_file, &sweeper.password_env];
+    match (&sweeper.user, passwords.into_iter().flatten().count()) {
+        (_, 2) => problems.push(Problem::new(
+            "sweeper.password_env",
+            "password_file is there too: give one of them",
+        )),
+        (None, 1) => problems.push(Problem::new(
+            "sweeper.user",
+            "is missing: a password alone names no account",
+        )),
+        _ => {}
+    }
+}
+
+fn check_log(config: &Config, problems: &mut Vec<Problem>) {
+    let Some(filter) = &config.log.filter else {
+        return;
+    };
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
+        let words =
+            format!("'{filter}' is not a filter ({error}): write info, or TARGET=debug,info");
+        problems.push(Problem::new("log.filter", words));
+    }
+}
+
+fn range(key: &str, value: u64, allowed: RangeInclusive<u64>, problems: &mut Vec<Problem>) {
+    if allowed.contains(&value) {
+        return;
+    }
+    let words = format!(
+        "{value} is out of range: use {} to {}",
+        allowed.start(),
+        allowed.end()
+    );
+    problems.push(Problem::new(key, words));
+}
+
+impl LogFormat {
+    /// Whether lines are for a collector.
+    pub(crate) fn is_json(self) -> bool {
+        self == Self::Json
+    }
+}

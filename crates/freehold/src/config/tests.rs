@@ -1,0 +1,185 @@
+use std::{collections::HashMap, io::Write as _, path::Path};
+
+use super::*;
+
+fn read(toml: &str, variables: &[(&str, &str)]) -> Result<(Config, Vec<ShardConfig>), String> {
+    let mut file = tempfile::Builder::new()
+        .suffix("-freehold.toml")
+        .tempfile()
+        .unwrap();
+    file.write_all(toml.as_bytes()).unwrap();
+    let environment: HashMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect();
+    let config =
+        load(Some(file.path()), environment).map_err(|error| named(&error, file.path()))?;
+    let shards = check(&config, &file.path().display().to_string(), false)
+        .map_err(|error| named(&error, file.path()))?;
+    Ok((config, shards))
+}
+
+/// Every error must name the file; what is returned is the rest.
+fn named(error: &ConfigError, file: &Path) -> String {
+    let text = error.to_string();
+    let begins = format!("{}: ", file.display());
+    text.strip_prefix(&begins)
+        .unwrap_or_else(|| panic!("no file in: {text}"))
+        .to_owned()
+}
+
+const GOOD: &str = r#"
+[[shards]]
+name = "a"
+master = "mysql://user:secret@db-a:3306/freehold"
+replicas = ["mysql://user@db-a2:3306/freehold"]
+
+[[shards]]
+name = "b"
+master = "mysql://user@db-b/freehold?password_env=PASSWORD"
+"#;
+
+#[test]
+fn a_config_gives_its_shards_and_the_defaults() {
+    let (config, shards) = read(GOOD, &[]).unwrap();
+    assert_eq!(
+        shards.iter().map(|shard| &*shard.name).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert_eq!(shards[0].master.to_string(), "db-a:3306/freehold");
+    assert_eq!(shards[0].replicas.len(), 1);
+    assert_eq!(config.server.listen, "127.0.0.1:7420");
+    assert_eq!(config.lanes.queue_bytes_max, 64 << 20);
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let variables = [
+        ("FREEHOLD__SERVER__LISTEN", "0.0.0.0:1"),
+        ("FREEHOLD__LOG__FORMAT", "json"),
+    ];
+    let (config, _) = read(
+        &format!("{GOOD}\n[server]\nlisten = '0.0.0.0:2'"),
+        &variables,
+    )
+    .unwrap();
+    assert_eq!(config.server.listen, "0.0.0.0:1");
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn an_unknown_key_is_named_wherever_it_stands() {
+    for (toml, key) in [
+        ("[server]\nlisen = 'x'", "lisen"),
+        ("[serve]\nlisten = 'x'", "serve"),
+        ("[[shards]]\nname = 'a'\nmastr = 'x'", "mastr"),
+    ] {
+        let error = read(toml, &[]).unwrap_err();
+        assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
+    }
+    let error = read(GOOD, &[("FREEHOLD__LANES__READ", "3")]).unwrap_err();
+    assert!(error.contains("unknown field `read`"), "{error}");
+    assert!(error.contains("FREEHOLD__LANES__READ"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_key() {
+    let error = read("[lanes]\nreads = 'many'", &[]).unwrap_err();
+    assert!(
+        error.contains("\"many\"") && error.contains("lanes.reads"),
+        "{error}"
+    );
+    let error = read(GOOD, &[("FREEHOLD__LANES__READS", "many")]).unwrap_err();
+    assert!(
+        error.contains("lanes.reads") && error.contains("environment"),
+        "{error}"
+    );
+}
+
+#[test]
+fn servers_and_names_stand_once() {
+    let twice = GOOD.replace("db-b/", "DB-A:3306/");
+    let error = read(&twice, &[]).unwrap_err();
+    assert!(
+        error.contains("shards[1].master: 'db-a:3306/freehold' is named twice"),
+        "{error}"
+    );
+    assert!(error.contains("also shards[0].master"), "{error}");
+    let error = read(&GOOD.replace("db-a2", "db-a"), &[]).unwrap_err();
+    assert!(error.contains("shards[0].replicas[0]"), "{error}");
+    assert!(
+        error.contains("is the master of its own shard 'a'"),
+        "{error}"
+    );
+    let error = read(&GOOD.replace("\"b\"", "\"a\""), &[]).unwrap_err();
+    assert!(
+        error.contains("shards[1].name: 'a' is already the name of shards[0]"),
+        "{error}"
+    );
+    let error = read("[server]", &[]).unwrap_err();
+    assert!(error.contains("shards: there are none"), "{error}");
+}
+
+#[test]
+fn a_bad_dsn_is_named_with_its_key_and_what_to_write() {
+    let error = read(
+        &GOOD.replace("mysql://user@db-b", "postgres://user@db-b"),
+        &[],
+    )
+    .unwrap_err();
+    assert!(
+        error.contains("shards[1].master: unknown scheme 'postgres'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn limits_are_checked_and_all_problems_come_at_once() {
+    let bad = format!(
+        "{GOOD}\n[server]\nvalue_bytes_max = 99999999\nlisten = 'here'\n[lanes]\nreads = 0\n\
+         [sweeper]\npause_ms_min = 9\npause_ms_max = 3\npassword_file = 'x'\n\
+         [log]\nfilter = 'a=b=c'"
+    );
+    let error = read(&bad, &[]).unwrap_err();
+    for words in [
+        "server.value_bytes_max: 99999999 is out of range: use 1 to 15728640",
+        "server.listen: 'here' is not ADDRESS:PORT",
+        "lanes.reads: 0 is out of range: use 1 to 64",
+        "sweeper.pause_ms_min: 9 is above sweeper.pause_ms_max (3)",
+        "sweeper.user: is missing",
+        "log.filter: 'a=b=c'",
+    ] {
+        assert!(error.contains(words), "{words} is not in: {error}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_password() {
+    let nested = GOOD
+        .replace("replicas = [", "replicas = [[")
+        .replace("freehold\"]", "freehold\"]]");
+    let scalar = "[[shards]]\nname='a'\nmaster='m'\nreplicas = 'mysql://user:secret@h/d'";
+    let name = GOOD.replace(
+        "name = \"a\"",
+        "nam = \"mysql://user:secret@db-a:3306/freehold\"",
+    );
+    for toml in [nested, scalar.to_owned(), name] {
+        let error = read(&toml, &[]).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+    assert_eq!(
+        problem::without_credentials("a \"mysql://u:p@ss@h/d\" b \"x://y\""),
+        "a \"mysql://...@h/d\" b \"x://y\""
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let error = load(Some(Path::new("/nowhere/freehold.toml")), HashMap::new()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nowhere/freehold.toml: cannot be read"),
+        "{error}"
+    );
+}

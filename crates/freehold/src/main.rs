@@ -1,0 +1,45 @@
+//! `freehold`: the server and the command line.
+//!
+//! [`args`] is what can be typed and [`commands`] what is done about it, one file each. `serve`
+//! goes through [`config`], [`embedded`] (the shards of a first minute), [`telemetry`] and [`app`],
+//! which wires everything together; `init`, `migrate` and `doctor` work on the servers themselves,
+//! in [`cluster`]. Every command ends in one of the codes of [`exit`].
+
+mod app;
+mod args;
+mod banner;
+mod cluster;
+mod commands;
+mod config;
+mod duration;
+mod embedded;
+mod exit;
+mod ndjson;
+mod output;
+mod sweepers;
+mod telemetry;
+mod walk;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Args, exit::Failure, output::Output};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let output = Output::new(args.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(|error| Failure::io("cannot start threads", error))
+        .and_then(|runtime| runtime.block_on(commands::run(args, output)));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.report(output);
+            failure.exit().into()
+        }
+    }
+}
