@@ -1,8 +1,8 @@
 //! Page tokens: where a scan goes on.
 //!
-//! A token is bound to its prefix, so that one of another scan is refused rather than misread.
-//! Layout: format (1 byte), XXH3_64 of the prefix (8), the slot (2), what of it was read (1), the
-//! last key.
+//! A token is sealed together with its prefix, so that one of another scan, or one that was cut or
+//! lengthened on its way, is refused rather than misread. Layout: format (1 byte), seal (8), the
+//! slot (2), whether a key of it was read (1), the last key.
 
 use bytes::Bytes;
 use freehold_core::{Slot, key, limits::KEY_BYTES_MAX};
@@ -10,7 +10,14 @@ use freehold_core::{Slot, key, limits::KEY_BYTES_MAX};
 use crate::failure::Failure;
 
 const FORMAT: u8 = 1;
-const HEADER_BYTES: usize = 12;
+
+/// Format and seal.
+const HEADER_BYTES: usize = 9;
+
+/// What stands before the key.
+const PLACE_BYTES: usize = 3;
+
+const TOKEN_BYTES_MAX: usize = HEADER_BYTES + PLACE_BYTES + KEY_BYTES_MAX;
 
 /// The place before which everything was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +33,14 @@ impl Place {
     #[must_use]
     pub fn to_token(&self, prefix: &[u8]) -> Bytes {
         let after = self.after.as_deref().unwrap_or_default();
-        let mut token = Vec::with_capacity(HEADER_BYTES + after.len());
+        let mut place = Vec::with_capacity(PLACE_BYTES + after.len());
+        place.extend(self.slot.0.to_be_bytes());
+        place.push(u8::from(self.after.is_some()));
+        place.extend(after);
+        let mut token = Vec::with_capacity(HEADER_BYTES + place.len());
         token.push(FORMAT);
-        token.extend(key::hash(prefix).to_be_bytes());
-        token.extend(self.slot.0.to_be_bytes());
-        token.push(u8::from(self.after.is_some()));
-        token.extend(after);
+        token.extend(seal(prefix, &place));
+        token.extend(place);
         token.into()
     }
 
@@ -41,29 +50,39 @@ impl Place {
     /// [`Failure::Invalid`] if it is not a token of a scan over `prefix`.
     pub fn from_token(token: &Bytes, prefix: &[u8]) -> Result<Self, Failure> {
         let wrong = |problem: &str| Failure::invalid("page_token", problem);
-        if token.len() < HEADER_BYTES || token.len() > HEADER_BYTES + KEY_BYTES_MAX {
-            return Err(wrong("page_token is not one that a scan returned"));
-        }
-        let (format, rest) = (token[0], &token[1..]);
-        if format != FORMAT {
+        if token.first().is_some_and(|format| *format != FORMAT) {
             return Err(wrong(
                 "page_token has a format that this router does not know",
             ));
         }
-        if rest[..8] != key::hash(prefix).to_be_bytes() {
-            return Err(wrong("page_token belongs to a scan with another prefix"));
-        }
-        let slot = Slot(u16::from_be_bytes([rest[8], rest[9]]));
-        let after = token.slice(HEADER_BYTES..);
-        match (rest[10], after.len()) {
-            (0, 0) => Ok(Self { slot, after: None }),
-            (1, 1..) => Ok(Self {
-                slot,
-                after: Some(after),
-            }),
-            _ => Err(wrong("page_token is not one that a scan returned")),
-        }
+        Self::unseal(token, prefix)
+            .ok_or_else(|| wrong("page_token is not one that a scan with this prefix returned"))
     }
+
+    fn unseal(token: &Bytes, prefix: &[u8]) -> Option<Self> {
+        let (sealed, place) = token.get(1..)?.split_first_chunk()?;
+        if token.len() > TOKEN_BYTES_MAX || *sealed != seal(prefix, place) {
+            return None;
+        }
+        let [high, low, read, ..] = *place else {
+            return None;
+        };
+        let key = token.slice(HEADER_BYTES + PLACE_BYTES..);
+        let after = match (read, key.len()) {
+            (0, 0) => None,
+            (1, 1..) => Some(key),
+            _ => return None,
+        };
+        let slot = Slot(u16::from_be_bytes([high, low]));
+        Some(Self { slot, after })
+    }
+}
+
+/// Ties a place to its prefix. It finds mistakes; it is no secret, and a forged token can do no
+/// more than a scan from elsewhere.
+fn seal(prefix: &[u8], place: &[u8]) -> [u8; 8] {
+    let length = (prefix.len() as u64).to_be_bytes();
+    key::hash(&[&length, prefix, place].concat()).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -85,7 +104,7 @@ mod tests {
     fn a_token_of_another_scan_or_no_token_at_all_is_refused() {
         let token = Place {
             slot: Slot(1),
-            after: None,
+            after: Some(Bytes::from_static(b"pa")),
         }
         .to_token(b"p");
         assert!(Place::from_token(&token, b"q").is_err());
@@ -95,6 +114,9 @@ mod tests {
                 "{cut} bytes"
             );
         }
+        let mut longer = token.to_vec();
+        longer.push(0);
+        assert!(Place::from_token(&longer.into(), b"p").is_err());
         assert!(Place::from_token(&Bytes::from(vec![1; 5_000]), b"p").is_err());
     }
 }
