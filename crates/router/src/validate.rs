@@ -16,6 +16,9 @@ use crate::{
     request::{Level, Operation},
 };
 
+/// `Duration.nanos` is below it.
+const NANOS_PER_SECOND: i32 = 1_000_000_000;
+
 /// The limits that a config can change.
 #[derive(Debug, Clone, Copy)]
 pub struct Validator {
@@ -156,6 +159,10 @@ pub fn ttl_ms(ttl: Option<prost_types::Duration>) -> Result<Option<u64>, Failure
             ),
         )
     };
+    // Converting would make sense of parts that contradict each other, such as 2 s less 1 ns.
+    if !(0..NANOS_PER_SECOND).contains(&ttl.nanos) {
+        return Err(wrong());
+    }
     let duration = Duration::try_from(ttl).map_err(|_| wrong())?;
     if duration.is_zero() || duration > TTL_MAX {
         return Err(wrong());
@@ -189,7 +196,9 @@ mod tests {
         assert_eq!(ttl_of(0, 1_000_001), Ok(Some(2)));
         let longest = i64::try_from(TTL_MAX.as_secs()).unwrap();
         assert_eq!(ttl_of(longest, 0), Ok(Some(3_155_760_000_000)));
-        for (seconds, nanos) in [(0, 0), (-1, 0), (0, -1), (longest, 1), (i64::MAX, 0)] {
+        let contradictory = [(2, -1), (-1, 2), (1, NANOS_PER_SECOND), (1, i32::MAX)];
+        let outside = [(0, 0), (-1, 0), (0, -1), (longest, 1), (i64::MAX, 0)];
+        for (seconds, nanos) in outside.into_iter().chain(contradictory) {
             let failure = ttl_of(seconds, nanos).unwrap_err();
             assert!(
                 matches!(failure, Failure::Invalid { field: "ttl", .. }),
