@@ -1,9 +1,10 @@
 //! The stateless router.
 //!
-//! The path of a request, in the order of the files: [`server`] accepts it, [`service`] decodes it,
-//! [`validate`] checks every limit, [`calls`] gives it a deadline, [`shards`] finds its owner in
-//! the map and its lane's [`queue`]; the [`lane`] has its next [`batch`] cut, sends it as one
-//! statement, and answers each [`request`]; [`status`] says failures in gRPC's terms.
+//! The path of a request, in the order of the files: [`server`] accepts it, [`service`] decodes it
+//! ([`unread`] explains where that fails), [`validate`] checks every limit, [`calls`] gives it a
+//! deadline, [`shards`] finds its owner in the map and its lane's [`queue`]; the [`lane`] has its
+//! next [`batch`] cut, sends it as one statement, and answers each [`request`]; [`status`] says
+//! failures in gRPC's terms.
 //!
 //! Beside it run one [`map_loader`] per shard, [`health`] and the [`admin`] service. [`router`]
 //! builds all of it from [`settings`].
@@ -28,6 +29,7 @@ pub mod service;
 pub mod settings;
 pub mod shards;
 pub mod status;
+pub mod unread;
 pub mod validate;
 pub mod versions;
 

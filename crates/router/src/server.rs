@@ -6,18 +6,24 @@ use axum::{
     Json, Router as HttpRouter,
     extract::State,
     http::{StatusCode, header},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::get,
 };
 use freehold_core::limits::{BATCH_BYTES_MAX, VALUE_BYTES_MAX};
 use freehold_proto::{
     FILE_DESCRIPTOR_SET,
-    v1::{admin_server::AdminServer, key_value_server::KeyValueServer},
+    v1::{
+        admin_server::{self, AdminServer},
+        key_value_server::{self, KeyValueServer},
+    },
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::Routes, transport::Server};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_reflection::server::Builder;
 
 use crate::{
     admin::{AdminService, Sweepers},
@@ -25,6 +31,7 @@ use crate::{
     health,
     router::Router,
     service::KeyValueService,
+    unread,
 };
 
 /// The largest request message: a full batch, or the largest value, with room for keys and frames.
@@ -44,6 +51,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long it may take to answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What both listeners serve, and reflection lists there.
+const STANDARD_SERVICES: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 const fn const_max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
@@ -72,27 +86,27 @@ pub async fn serve(
 ) -> io::Result<()> {
     let calls = router.calls.clone();
     let grace_period = calls.settings.grace_period;
-    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
     let reporting = tokio::spawn(health::report(calls.clone(), reporter));
-    let reflection = reflection()?;
     let key_value = KeyValueService::new(calls.clone(), router.metrics.clone());
+    let key_value = KeyValueServer::new(key_value)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let public_routes = standard_routes(health.clone(), key_value_server::SERVICE_NAME)?
+        .add_service(key_value)
+        .into_axum_router()
+        .layer(from_fn(unread::explain));
     let public = builder()
-        .add_service(
-            KeyValueServer::new(key_value)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(usize::MAX),
-        )
-        .add_service(health_service.clone())
-        .add_service(reflection.clone())
+        .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
             TcpListenerStream::new(listeners.public),
             calls.draining.clone().cancelled_owned(),
         );
     let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers));
-    let admin_routes = Routes::new(admin_service)
-        .add_service(health_service)
-        .add_service(reflection)
+    let admin_routes = standard_routes(health, admin_server::SERVICE_NAME)?
+        .add_service(admin_service)
         .into_axum_router()
+        .layer(from_fn(unread::explain))
         .merge(http_routes(calls.clone(), registry));
     let admin = tokio::spawn(axum::serve(listeners.admin, admin_routes).into_future());
     let mut public = std::pin::pin!(public);
@@ -123,16 +137,21 @@ fn builder() -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-fn reflection() -> io::Result<
-    tonic_reflection::server::v1::ServerReflectionServer<
-        impl tonic_reflection::server::v1::ServerReflection,
-    >,
-> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(io::Error::other)
+/// What every listener serves besides `service`: health checking, and server reflection, in its
+/// final version and in the one before, which many clients speak.
+fn standard_routes(health: HealthServer<impl Health>, service: &str) -> io::Result<Routes> {
+    let builder = || {
+        let builder = Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(service);
+        STANDARD_SERVICES
+            .into_iter()
+            .fold(builder, Builder::with_service_name)
+    };
+    let v1 = builder().build_v1().map_err(io::Error::other)?;
+    let v1alpha = builder().build_v1alpha().map_err(io::Error::other)?;
+    Ok(Routes::new(health).add_service(v1).add_service(v1alpha))
 }
 
 fn http_routes(calls: Arc<Calls>, registry: Arc<Registry>) -> HttpRouter {

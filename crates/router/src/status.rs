@@ -4,7 +4,7 @@
 //! else, tells a caller what became of a write: any reason but `OUTCOME_UNKNOWN` means that it was
 //! not applied.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use freehold_storage::Refusal;
 use prost::Message;
@@ -101,8 +101,23 @@ pub fn to_item(failure: &Failure) -> tonic_types::Status {
     })
 }
 
+/// The status of a message that gRPC's own layer could not read. No method saw it, so it was not
+/// applied; gRPC's words say what is wrong with it.
+#[must_use]
+pub fn of_unread(status: &Status) -> Status {
+    let words = status.message().trim_start_matches("Error, ");
+    match status.code() {
+        // Not decodable, a broken frame, or larger than messages may be.
+        Code::Internal | Code::OutOfRange => to_status(&Failure::invalid("message", words)),
+        code => {
+            let info = ErrorDetails::with_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
+            Status::with_error_details(code, words, info)
+        }
+    }
+}
+
 fn details(failure: &Failure) -> ErrorDetails {
-    let mut metadata = std::collections::HashMap::new();
+    let mut metadata = HashMap::new();
     match failure {
         Failure::Full { shard, .. }
         | Failure::Unavailable { shard, .. }
@@ -153,6 +168,26 @@ mod tests {
             (status.code(), violation.field.as_str()),
             (Code::InvalidArgument, "ttl")
         );
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_the_callers_to_mend() {
+        for theirs in [
+            Status::internal("bad tag"),
+            Status::out_of_range("Error, 9 bytes"),
+        ] {
+            let status = of_unread(&theirs);
+            let details = status.get_error_details();
+            let violation = &details.bad_request().unwrap().field_violations[0];
+            assert_eq!(
+                (status.code(), violation.field.as_str()),
+                (Code::InvalidArgument, "message")
+            );
+            assert!(theirs.message().ends_with(&violation.description));
+        }
+        let status = of_unread(&Status::unimplemented("compressed"));
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert!(status.get_error_details().error_info().is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use freehold_proto::v1::{
 };
 use futures::{Stream, StreamExt, stream};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,7 +42,7 @@ pub(super) fn start(
     let in_flight_max = calls.settings.pipeline_requests_max;
     let (answers, answered) = mpsc::channel(in_flight_max);
     let budget = Arc::new(AnswerBudget::new(calls.settings.pipeline_answer_bytes_max));
-    let draining = calls.draining.clone();
+    let (ended, why) = oneshot::channel();
     let inbound = Inbound {
         deadline: Calls::stream_deadline(call.metadata()),
         places: Arc::new(Semaphore::new(in_flight_max)),
@@ -50,32 +50,33 @@ pub(super) fn start(
         answers,
         calls,
     };
-    tokio::spawn(inbound.run(call.into_inner()));
+    let stream = call.into_inner();
+    tokio::spawn(async move { drop(ended.send(inbound.run(stream).await)) });
     // Every request that was read has its answer by then, so this is true of all others.
-    let last_word = stream::once(async move {
-        draining
-            .is_cancelled()
-            .then(|| Err(status::to_status(&Failure::ShuttingDown)))
-    });
+    let last_word = stream::once(async move { why.await.ok()?.err().map(Err) });
     Box::pin(responses(answered, budget).chain(last_word.filter_map(std::future::ready)))
 }
 
 impl Inbound {
-    /// Reads requests until the client has sent its last, nobody reads the answers, or the router
-    /// drains.
-    async fn run(self, mut stream: Streaming<v1::PipelineRequest>) {
+    /// Reads requests until the client has sent its last or nobody reads the answers; an error if
+    /// the router drains, or cannot read what was sent.
+    async fn run(self, mut stream: Streaming<v1::PipelineRequest>) -> Result<(), Status> {
         loop {
             let Ok(place) = self.places.clone().acquire_owned().await else {
-                return;
+                return Ok(());
             };
             let message = tokio::select! {
                 message = stream.message() => message,
-                () = self.answers.closed() => return,
-                () = self.calls.draining.cancelled() => return,
+                () = self.answers.closed() => return Ok(()),
+                () = self.calls.draining.cancelled() => {
+                    return Err(status::to_status(&Failure::ShuttingDown));
+                }
             };
-            // An error is the client's connection breaking: there is nobody left to tell.
-            let Ok(Some(message)) = message else { return };
-            self.take(message, place);
+            match message {
+                Ok(Some(message)) => self.take(message, place),
+                Ok(None) => return Ok(()),
+                Err(unread) => return Err(status::of_unread(&unread)),
+            }
         }
     }
 
