@@ -8,17 +8,17 @@ use mysql_async::{Params, Value};
 use super::{
     error::OUT_OF_RANGE,
     session::{Session, execute, prepare},
-    statements::{NEVER, NOW, prepared_size},
+    statements::{NEVER, NOW, fence_row, prepared_size},
     write::{Sent, WriteFailure},
 };
 use crate::row::PutRow;
 
 /// The statement for so many rows.
 pub(super) fn text(rows: usize) -> String {
+    let fence = fence_row("?", "?");
     let mut text = format!(
         "REPLACE INTO store (slot, `key`, value, version, expires_at) VALUES \
-         (COALESCE((SELECT 0 FROM shard f WHERE f.id = 1 AND f.stamp = ? \
-         AND f.server_id = @@server_id LOCK IN SHARE MODE), {NEVER}) * 2 + ?, \
+         (COALESCE((SELECT 0 {fence}), {NEVER}) * 2 + ?, \
          ?, ?, ?, LEAST({NOW} + ?, {NEVER}))"
     );
     for _ in 1..rows {
@@ -56,8 +56,8 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
 }
 
 fn params(fence: &Fence, rows: &[PutRow], size: usize) -> Params {
-    let mut params = Vec::with_capacity(1 + size * 5);
-    params.push(Value::UInt(fence.stamp));
+    let mut params = Vec::with_capacity(2 + size * 5);
+    params.extend([Value::UInt(fence.stamp), Value::UInt(fence.server_id)]);
     let shortest = rows.iter().min_by_key(|row| row.value.len());
     let padding = shortest.into_iter().cycle().take(size - rows.len());
     for row in rows.iter().chain(padding) {
@@ -82,7 +82,7 @@ mod tests {
         for rows in [1, 2, 128] {
             let text = text(rows);
             assert_eq!(text.matches("LOCK IN SHARE MODE").count(), 1);
-            assert_eq!(text.matches('?').count(), 1 + rows * 5);
+            assert_eq!(text.matches('?').count(), 2 + rows * 5);
         }
     }
 }

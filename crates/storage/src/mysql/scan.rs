@@ -5,6 +5,8 @@
 //! never written as `(slot, key) > (?, ?)`, which both servers scan from the beginning of the
 //! index.
 
+use std::ops::RangeInclusive;
+
 use freehold_core::{Key, Slot};
 
 use super::{
@@ -63,9 +65,11 @@ fn stretch(range: &ScanRange) -> String {
 
 fn in_slots(slots: &[Slot], prefix: &[u8], end: Option<&[u8]>) -> String {
     if prefix.is_empty() {
-        // Slots that lie side by side are one range: one seek instead of one per slot.
-        let between = |range: &std::ops::RangeInclusive<u16>| {
-            format!("s.slot BETWEEN {} AND {}", range.start(), range.end())
+        // Slots that lie side by side are one range: one seek instead of one per slot. A single
+        // slot is never a range: for `BETWEEN 7 AND 7` MariaDB sorts the whole slot.
+        let between = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
+            (first, last) if first == last => format!("s.slot = {first}"),
+            (first, last) => format!("s.slot BETWEEN {first} AND {last}"),
         };
         let ranges = slot_ranges(slots.iter().map(|slot| slot.0));
         let ranges: Vec<String> = ranges.iter().map(between).collect();
@@ -151,12 +155,12 @@ mod tests {
             (range(&[1, 2, 3], "", None), "(s.slot BETWEEN 1 AND 3)"),
             (
                 range(&[1, 2, 9], "", None),
-                "(s.slot BETWEEN 1 AND 2 OR s.slot BETWEEN 9 AND 9)",
+                "(s.slot BETWEEN 1 AND 2 OR s.slot = 9)",
             ),
             (range(&[1], "", Some("a")), "s.slot = 1 AND s.`key` > x'61'"),
             (
                 range(&[1, 2], "", Some("a")),
-                "((s.slot = 1 AND s.`key` > x'61') OR ((s.slot BETWEEN 2 AND 2)))",
+                "((s.slot = 1 AND s.`key` > x'61') OR ((s.slot = 2)))",
             ),
             (
                 range(&[1, 3], "a", None),

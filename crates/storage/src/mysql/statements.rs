@@ -13,7 +13,7 @@
 //!   of ownership overtake it. (`FOR SHARE` does not exist on MariaDB.)
 //! - Keys stand in texts as `x'..'`, which no character set and no sql_mode can change.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use freehold_core::{Fence, Key};
 
@@ -32,12 +32,19 @@ pub(super) const NOW_LOCKED: &str = "ROUND(UNIX_TIMESTAMP(SYSDATE(3)) * 1000)";
 /// The columns by which a fence is known, and the server that answers.
 pub(super) const FENCE: &str = "f.term, f.epoch, f.server_id, f.stamp, @@server_id";
 
+/// What picks the fence's row if it agrees: on this server, the one it names, and at this moment.
+pub(super) fn fence_row(stamp: impl Display, server_id: impl Display) -> String {
+    format!(
+        "FROM shard f WHERE f.id = 1 AND f.stamp = {stamp} AND f.server_id = {server_id} \
+         AND f.server_id = @@server_id LOCK IN SHARE MODE"
+    )
+}
+
 /// The fence's proof in an UPDATE or DELETE.
 pub(super) fn fence_holds(fence: &Fence) -> String {
     format!(
-        "(SELECT 1 FROM shard f WHERE f.id = 1 AND f.stamp = {} \
-         AND f.server_id = @@server_id LOCK IN SHARE MODE) = 1",
-        fence.stamp
+        "(SELECT 1 {}) = 1",
+        fence_row(fence.stamp, fence.server_id)
     )
 }
 
