@@ -222,7 +222,9 @@ mod tests {
 
     #[test]
     fn every_command_has_examples_in_its_help() {
-        for command in Args::command().get_subcommands() {
+        let mut all = Args::command();
+        all.build();
+        for command in all.get_subcommands() {
             let help = command.clone().render_long_help().to_string();
             assert!(
                 help.contains("Examples:"),

@@ -21,15 +21,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// A time to live as seconds.
 pub(crate) fn ttl_of_seconds(seconds: f64) -> Result<Duration, String> {
-    // Rounded to the millisecond, so that 29.999 is what it looks like.
-    let ttl = Duration::try_from_secs_f64((seconds * 1_000.0).round() / 1_000.0)
-        .map_err(|_| limits(&format!("{seconds}")))?;
-    check(ttl)
+    let milliseconds = (seconds * 1_000.0).round();
+    // Exact: 100 years are 3.2e12 ms, far below 2^53.
+    if !(TTL_MIN.as_millis() as f64..=TTL_MAX.as_millis() as f64).contains(&milliseconds) {
+        return Err(limits(&seconds.to_string()));
+    }
+    Ok(Duration::from_millis(milliseconds as u64))
 }
 
 /// The seconds of a time to live.
 pub(crate) fn seconds_of_ttl(ttl: Duration) -> f64 {
-    // Exact: 100 years are 3.2e12 ms, far below 2^53.
     ttl.as_millis() as f64 / 1_000.0
 }
 

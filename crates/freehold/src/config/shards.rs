@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use freehold_core::limits::SHARDS_MAX;
-use freehold_storage::Dsn;
+use freehold_storage::{Dsn, dsn::Target};
 
 use super::{Problem, ShardSection};
 
@@ -45,7 +45,7 @@ pub(crate) fn check(sections: &[ShardSection], problems: &mut Vec<Problem>) -> V
         for (number, replica) in section.replicas.iter().enumerate() {
             let key = format!("shards[{index}].replicas[{number}]");
             if let (Some(master), Ok(replica)) = (&master, Dsn::parse(replica))
-                && replica.is_same_place(master)
+                && place(&replica) == place(master)
             {
                 let words = format!(
                     "'{replica}' is the master of its own shard '{}'",
@@ -98,13 +98,27 @@ fn check_dsn(
             return None;
         }
     };
-    // A DSN shows its place alone, which is what must be unique.
-    let place = dsn.to_string();
+    let place = place(&dsn);
     if let Some(before) = seen.get(&place) {
-        let words = format!("'{place}' is named twice: it is also {before}");
+        let words = format!("'{dsn}' is named twice: it is also {before}");
         problems.push(Problem::new(key, words));
         return None;
     }
     seen.insert(place, key.to_owned());
     Some(dsn)
+}
+
+/// What must be unique: where a DSN leads, whatever the account. Names of hosts have no case.
+fn place(dsn: &Dsn) -> String {
+    match dsn.target() {
+        Target::Mysql(target) => {
+            format!(
+                "{}:{}/{}",
+                target.host.to_lowercase(),
+                target.port,
+                target.database
+            )
+        }
+        Target::Sqlite(path) => path.display().to_string(),
+    }
 }

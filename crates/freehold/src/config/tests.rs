@@ -101,7 +101,7 @@ fn servers_and_names_stand_once() {
     let twice = GOOD.replace("db-b/", "DB-A:3306/");
     let error = read(&twice, &[]).unwrap_err();
     assert!(
-        error.contains("shards[1].master: 'db-a:3306/freehold' is named twice"),
+        error.contains("shards[1].master: 'DB-A:3306/freehold' is named twice"),
         "{error}"
     );
     assert!(error.contains("also shards[0].master"), "{error}");
