@@ -109,10 +109,12 @@ pub fn of_unread(status: &Status) -> Status {
     match status.code() {
         // Not decodable, a broken frame, or larger than messages may be.
         Code::Internal | Code::OutOfRange => to_status(&Failure::invalid("message", words)),
-        code => {
+        Code::Unimplemented => {
             let info = ErrorDetails::with_error_info("UNIMPLEMENTED", DOMAIN, HashMap::new());
-            Status::with_error_details(code, words, info)
+            Status::with_error_details(Code::Unimplemented, words, info)
         }
+        // Whatever else it is, it may have come after a write was sent: no details, no promise.
+        _ => status.clone(),
     }
 }
 
