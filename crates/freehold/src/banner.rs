@@ -68,7 +68,7 @@ impl Banner<'_> {
             return format!(
                 "{} embedded SQLite shards in {}; --config FILE for MySQL or MariaDB",
                 self.shards.len(),
-                folder.display()
+                Path::new(".").join(folder).display()
             );
         }
         let mut masters: Vec<String> = self

@@ -91,6 +91,7 @@ fn open_site(
             routers,
             read_lanes: config.lanes.reads,
             write_lanes: config.lanes.writes,
+            own_account: account.is_none(),
         },
         lock,
     })

@@ -69,9 +69,9 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// Whether a server with it must not get slots. Tables are what `init` is about, and it judges
-    /// them itself.
+    /// them itself; rights on them can only be given when they are there.
     pub(crate) fn stops_init(&self) -> bool {
-        self.severity == Severity::Error && self.topic != Topic::Tables
+        self.severity == Severity::Error && !matches!(self.topic, Topic::Tables | Topic::Account)
     }
 }
 
@@ -105,6 +105,8 @@ pub(crate) struct Wanted {
     pub(crate) read_lanes: u64,
     /// Write lanes per master of each router.
     pub(crate) write_lanes: u64,
+    /// Whether it is the routers' own account that asks: another one's rights say nothing.
+    pub(crate) own_account: bool,
 }
 
 impl Default for Wanted {
@@ -114,6 +116,7 @@ impl Default for Wanted {
             routers: 1,
             read_lanes: 2,
             write_lanes: 4,
+            own_account: true,
         }
     }
 }
@@ -147,7 +150,9 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
                 capacity::judge(&mut judge, seen, wanted);
                 role::judge(&mut judge, seen, servers);
                 clock::judge(&mut judge, seen, servers);
-                account::judge(&mut judge, seen);
+                if wanted.own_account {
+                    account::judge(&mut judge, seen);
+                }
                 tables::judge(&mut judge, seen, servers);
             }
         }

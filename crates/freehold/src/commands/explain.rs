@@ -55,10 +55,9 @@ pub(crate) async fn run(args: ExplainArgs, output: Output) -> Result<Exit, Failu
     };
     line("tag", format!("{}{whole}", encoding.encode_line(&way.tag)))?;
     line("hash", format!("{:016x} (XXH3_64 of the tag)", way.hash))?;
-    let slots = human::count(SLOTS as u64);
     line(
         "slot",
-        format!("{} of {slots} (the first 16 bits of the hash)", way.slot),
+        format!("{} of {SLOTS} (the first 16 bits of the hash)", way.slot),
     )?;
     if way.shard.is_empty() {
         line("shard", format!("none: the slot is {}", way.slot_state))?;
@@ -72,7 +71,7 @@ pub(crate) async fn run(args: ExplainArgs, output: Output) -> Result<Exit, Failu
         line("master", way.master.clone())?;
         line(
             "lanes",
-            format!("reads {}, writes {}", way.read_lane, way.write_lane),
+            format!("read lane {}, write lane {}", way.read_lane, way.write_lane),
         )?;
     }
     for replica in &way.replicas {

@@ -7,7 +7,11 @@ use serde_json::json;
 use super::{Site, open_site, random};
 use crate::{
     args::{AccountArgs, ConfigArgs},
-    cluster::{init::init, plan::ranges},
+    cluster::{
+        ClusterError,
+        init::init,
+        plan::{PlanError, ranges},
+    },
     exit::{Exit, Failure},
     output::{Output, human, table},
 };
@@ -25,6 +29,9 @@ version, and where a server is unfit (see `freehold doctor`).";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InitArgs {
+    /// Succeed where every shard is initialised already, for scripts that run it each time
+    #[arg(long)]
+    if_needed: bool,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -38,7 +45,13 @@ pub(crate) async fn run(args: InitArgs, output: Output) -> Result<Exit, Failure>
         wanted,
         lock: _lock,
     } = open_site(&args.config, Some(&args.account), 1, true, &mut random)?;
-    let done = init(&shards, &wanted, random.next_u64()).await?;
+    let done = match init(&shards, &wanted, random.next_u64()).await {
+        Err(ClusterError::Plan(error @ PlanError::Finished { .. })) if args.if_needed => {
+            output.note(&error.to_string());
+            return Ok(Exit::Done);
+        }
+        done => done?,
+    };
     if output.is_json() {
         let shards: Vec<_> = shards
             .iter()

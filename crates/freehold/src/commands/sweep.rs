@@ -105,7 +105,7 @@ fn state(sweeper: &SweeperInfo) -> (String, bool) {
     } else if sweeper.waiting_for.is_empty() {
         ("sweeping".to_owned(), true)
     } else {
-        (format!("waiting for {}", sweeper.waiting_for), true)
+        (format!("waiting: {}", sweeper.waiting_for), true)
     }
 }
 

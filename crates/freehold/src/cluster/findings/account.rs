@@ -19,6 +19,9 @@ const OVER_READ_ONLY: [&str; 4] = [
     "CONNECTION_ADMIN",
 ];
 
+/// Every right there is.
+const ALL: &str = "ALL PRIVILEGES";
+
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
     let grants: Vec<Grant> = seen
         .facts
@@ -81,29 +84,42 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
             mend,
         );
     }
-    let over: Vec<&str> = OVER_READ_ONLY
-        .into_iter()
-        .filter(|right| {
-            grants
-                .iter()
-                .any(|grant| grant.is_global && grant.has(right))
-        })
-        .collect();
-    if !over.is_empty() && (!master || is_closed(seen)) {
-        let words = Words {
-            found: &over.join(", "),
-            wanted: "none that overrides read_only",
-            why: "With it the account writes on a server that was closed for writing.",
-        };
-        let mend = vec![format!("REVOKE {} ON *.* FROM {grantee};", over.join(", "))];
-        judge.add(
-            Severity::Warning,
-            Topic::Account,
-            "the account's rights",
-            words,
-            mend,
-        );
+    if !master || is_closed(seen) {
+        over_read_only(judge, &grants);
     }
+}
+
+/// Rights that undo `read_only`.
+fn over_read_only(judge: &mut Judge<'_>, grants: &[Grant]) {
+    let global: Vec<&str> = grants
+        .iter()
+        .filter(|grant| grant.is_global)
+        .flat_map(|grant| grant.rights.iter().map(String::as_str))
+        .filter(|right| *right == ALL || OVER_READ_ONLY.contains(right))
+        .collect();
+    let Some(grant) = grants.first().filter(|_| !global.is_empty()) else {
+        return;
+    };
+    let words = Words {
+        found: &format!("{} on every database", global.join(", ")),
+        wanted: "none that overrides read_only",
+        why: "With it the account writes on a server that was closed for writing.",
+    };
+    let mend = vec![
+        format!(
+            "REVOKE {} ON *.* FROM {};",
+            global.join(", "),
+            grant.grantee
+        ),
+        "or give the config an account with the rights of deploy/*/grants.sql alone".to_owned(),
+    ];
+    judge.add(
+        Severity::Warning,
+        Topic::Account,
+        "the account's rights",
+        words,
+        mend,
+    );
 }
 
 /// One line of `SHOW GRANTS`.
@@ -121,9 +137,7 @@ struct Grant {
 
 impl Grant {
     fn has(&self, right: &str) -> bool {
-        self.rights
-            .iter()
-            .any(|own| own == right || own == "ALL PRIVILEGES")
+        self.rights.iter().any(|own| own == right || own == ALL)
     }
 
     fn allows(&self, database: &str, table: &str, right: &str) -> bool {

@@ -295,6 +295,32 @@ fn rights_that_are_missing_are_granted_and_roles_are_not_guessed_at() {
 }
 
 #[test]
+fn rights_over_read_only_are_found_on_a_replica() {
+    let mut servers = [
+        server("a", Role::Master, "MySQL", &[]),
+        server("a", Role::Replica, "MySQL", &[]),
+    ];
+    let all = "GRANT ALL PRIVILEGES ON *.* TO `root`@`%`".to_owned();
+    servers
+        .iter_mut()
+        .for_each(|server| seen(server).facts.grants = vec![all.clone()]);
+    let finding = only(&servers, "the account's rights");
+    assert_eq!(
+        (finding.role, finding.severity),
+        (Role::Replica, Severity::Warning)
+    );
+    assert_eq!(
+        finding.mend[0],
+        "REVOKE ALL PRIVILEGES ON *.* FROM `root`@`%`;"
+    );
+    let wanted = Wanted {
+        own_account: false,
+        ..Wanted::default()
+    };
+    assert_eq!(findings(&servers, &wanted), []);
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_an_error_of_its_own() {
     let mut servers = master(&[]);
     servers[0].seen = Err(StorageError::Unreachable {

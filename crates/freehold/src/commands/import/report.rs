@@ -126,9 +126,9 @@ impl Report {
         } else {
             self.output.note(&format!("imported {}", self.rate()));
             let failed = [
-                (bad, "bad"),
-                (not_applied, "not applied"),
-                (unknown, "of unknown outcome"),
+                (bad, "that can never be stored as they are"),
+                (not_applied, "that were not applied"),
+                (unknown, "whose outcome is unknown"),
             ];
             for (lines, what) in failed.into_iter().filter(|(lines, _)| *lines > 0) {
                 self.output
