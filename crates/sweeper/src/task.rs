@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freehold_core::Fence;
 use freehold_storage::{
-    Outcome, StorageError, SweepConnection,
+    Outcome, Refusal, StorageError, SweepConnection,
     sweep::{Due, Holder, Lease},
 };
 use tokio::time::Instant;
@@ -72,9 +72,11 @@ impl<D: Dial> Task<D> {
 
     async fn try_tick(&mut self) -> Result<Rest, StorageError> {
         let mut connection = self.master.take(self.settings.connect_time_max).await?;
-        let rest = self.tick_on(&mut *connection).await?;
-        self.master.put_back(connection);
-        Ok(rest)
+        let rest = self.tick_on(&mut *connection).await;
+        if !matches!(&rest, Err(error) if spoils(error)) {
+            self.master.put_back(connection);
+        }
+        rest
     }
 
     async fn tick_on(&mut self, master: &mut dyn SweepConnection) -> Result<Rest, StorageError> {
@@ -127,7 +129,8 @@ impl<D: Dial> Task<D> {
     async fn sweep(&mut self, master: &mut dyn SweepConnection) -> Result<Rest, StorageError> {
         let started = Instant::now();
         let time_max = self.settings.statement_time_max;
-        let due = within(time_max, "a read of due rows", master.due(self.pace.rows())).await?;
+        let due = within(time_max, "a read of due rows", master.due(self.pace.rows())).await;
+        let due = due.inspect_err(|_| self.pace.after_failure())?;
         let read_took = started.elapsed();
         self.board.due(&due, false);
         let Some(fence) = due.fence.filter(|_| !due.keys.is_empty()) else {
@@ -241,6 +244,18 @@ impl<D: Dial> Task<D> {
         } = &self.settings;
         Rest::Idle(retry_after(self.failures, *retry_min, *retry_max))
     }
+}
+
+/// Contention passes. After any other failure a new connection is worth its price: it may reach
+/// another server behind the same name.
+fn spoils(error: &StorageError) -> bool {
+    !matches!(
+        error,
+        StorageError::Refused {
+            refusal: Refusal::Busy,
+            ..
+        }
+    )
 }
 
 impl<D: Dial> Work for Task<D> {

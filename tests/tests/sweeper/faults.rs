@@ -1,0 +1,100 @@
+//! Servers that stand still, die or fall behind while they are swept.
+
+use std::time::Duration;
+
+use freehold_sweeper::SweeperSettings;
+use freehold_tests::{Engine, replication};
+use tokio::time::{Instant, sleep};
+
+use crate::shard::{Result, Shard};
+
+async fn a_replica_that_stands_still_stops_it(engine: Engine) -> Result {
+    let shard = Shard::with_replica(engine).await?;
+    let sweeper = shard.sweeper(1, SweeperSettings::default());
+    shard.put_expired("before", 500).await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 500)
+        .await;
+
+    replication::stop_applier(&shard.replicas[0]).await?;
+    // What was seen of the replica may be as old as that.
+    sleep(SweeperSettings::default().look_interval).await;
+    shard.put_expired("while", 500).await?;
+    sweeper
+        .until("it waits for the replica", |_| {
+            sweeper.waits_for() == Some("replica")
+        })
+        .await;
+    let why = sweeper
+        .state()
+        .waiting_for
+        .map(|why| why.to_string())
+        .unwrap_or_default();
+    let address = format!("127.0.0.1:{}", shard.replicas[0].port());
+    assert!(why.contains(&address), "{why}");
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(sweeper.state().rows_deleted, 500);
+    assert_eq!(shard.row_count().await?, 500);
+
+    replication::start_applier(&shard.replicas[0]).await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 1_000)
+        .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stands_still_stops_it_on_mariadb() -> Result {
+    a_replica_that_stands_still_stops_it(Engine::MariaDb).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stands_still_stops_it_on_mysql() -> Result {
+    a_replica_that_stands_still_stops_it(Engine::MySql).await
+}
+
+/// A killed server refuses connections, a frozen one keeps them and is silent.
+async fn a_master_that_was_away_is_swept_again(engine: Engine) -> Result {
+    let mut shard = Shard::new(engine).await?;
+    let sweeper = shard.sweeper(1, SweeperSettings::default());
+    shard.put_expired("first", 500).await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 500)
+        .await;
+
+    shard.master.kill();
+    sweeper
+        .until("it notices", |_| sweeper.waits_for() == Some("master"))
+        .await;
+    shard.master.start_again().await?;
+    shard.put_expired("second", 500).await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 1_000)
+        .await;
+
+    shard.master.freeze()?;
+    let frozen = Instant::now();
+    sweeper
+        .until("its lease has ended", |state| !state.held_here)
+        .await;
+    assert_eq!(sweeper.waits_for(), Some("master"));
+    let lease = SweeperSettings::default().lease_length;
+    assert!(frozen.elapsed() <= lease, "after {:?}", frozen.elapsed());
+    shard.master.thaw()?;
+    shard.put_expired("third", 500).await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 1_500)
+        .await;
+    assert_eq!(shard.row_count().await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_away_is_swept_again_on_mariadb() -> Result {
+    a_master_that_was_away_is_swept_again(Engine::MariaDb).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_away_is_swept_again_on_mysql() -> Result {
+    a_master_that_was_away_is_swept_again(Engine::MySql).await
+}
