@@ -105,7 +105,7 @@ fn progress_bar(prefix: &[u8]) -> ProgressBar {
     if whole_tag(prefix).is_some() {
         return ProgressBar::new_spinner();
     }
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}  ETA {eta}")
+    let style = ProgressStyle::with_template("{wide_bar} {percent:>3}%  {msg}  ETA {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(SLOTS as u64).with_style(style)
 }

@@ -115,7 +115,7 @@ fn progress_bar(bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
         Some(bytes) => (
             ProgressBar::new(bytes),
-            "{bar:30} {percent:>3}%  {bytes} of {total_bytes}  {msg}  ETA {eta}",
+            "{wide_bar} {percent:>3}%  {bytes} of {total_bytes}  {msg}  ETA {eta}",
         ),
         None => (ProgressBar::new_spinner(), "{spinner} {bytes}  {msg}"),
     };

@@ -17,19 +17,10 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
     collation(judge, seen);
     let replica = judge.server.role == Role::Replica;
     let identity = match &seen.state {
+        SchemaState::Absent | SchemaState::Started(_) if replica => return behind(judge),
         SchemaState::Absent => {
-            let mend = if replica {
-                "set replication up, so that the master's tables come over"
-            } else {
-                INIT
-            };
-            return tables(
-                judge,
-                "missing",
-                "Freehold's own",
-                "Its keys are not served.",
-                mend,
-            );
+            let why = "Its keys are not served.";
+            return tables(judge, "missing", "Freehold's own", why, INIT);
         }
         SchemaState::Started(_) => {
             let why = "Its slots have no owner yet.";
@@ -97,6 +88,17 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
     if !replica {
         twice(judge, seen, servers);
     }
+}
+
+/// A replica that has not got its master's tables: it may be about to get them.
+fn behind(judge: &mut Judge<'_>) {
+    let words = Words {
+        found: "not yet those of its master",
+        wanted: "those of its master",
+        why: "It serves no reads until then.",
+    };
+    let mend = vec!["wait a moment; if it stays so: SHOW REPLICA STATUS".to_owned()];
+    judge.add(Severity::Warning, Topic::Tables, "tables", words, mend);
 }
 
 /// A slot that two masters claim. Moves leave two claims for a moment, so it is asked to look

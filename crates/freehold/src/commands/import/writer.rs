@@ -194,3 +194,49 @@ fn put(item: &Item) -> Write {
         ttl: *ttl,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use freehold_core::Key;
+
+    use super::*;
+
+    fn item(line: u64) -> Item {
+        let record = Record {
+            key: Key::new(line.to_string()).unwrap(),
+            value: "".into(),
+            ttl: None,
+        };
+        Item { line, record }
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_applied_is_tried_again() {
+        let message = || "words".to_owned();
+        let not_applied = Error::NotApplied {
+            reason: "QUEUE_FULL".into(),
+            message: message(),
+            retry_after: None,
+        };
+        let results = vec![
+            Ok(()),
+            Err(not_applied.clone()),
+            Err(Error::OutcomeUnknown { message: message() }),
+            Err(Error::InvalidArgument {
+                field: "value".into(),
+                message: message(),
+            }),
+            Err(Error::OutcomeUnknown { message: message() }),
+        ];
+        let mut tried = Tried::default();
+        tried.sort((1..=5).map(item).collect(), results);
+        assert_eq!(tried.stored, 1);
+        assert_eq!(
+            tried.left.iter().map(|item| item.line).collect::<Vec<_>>(),
+            [2]
+        );
+        assert_eq!(tried.last_error, Some(not_applied));
+        assert_eq!(tried.failed[&(Outcome::Unknown, message())], [3, 5]);
+        assert_eq!(tried.failed[&(Outcome::Bad, message())], [4]);
+    }
+}
