@@ -27,7 +27,15 @@ impl Audit {
     }
 
     pub(crate) async fn of_server(mut sql: Sql) -> Result<Self> {
-        sql.run("SET time_zone = '+00:00'").await?;
+        // Like the storage crate it takes nothing from the server's defaults, or tests of those
+        // would test the audit.
+        sql.run(
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+             SET time_zone = '+00:00', sql_mode = '', autocommit = 1, completion_type = 0, \
+                 sql_safe_updates = 0, sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 60; \
+             SET NAMES utf8mb4",
+        )
+        .await?;
         Ok(Self::Server(Box::new(sql)))
     }
 

@@ -18,27 +18,16 @@ on_servers!(
 async fn everything(store: &Store, database: &str) -> Result<()> {
     store.empty(database).await?;
     operations::a_batch_answers_each_key_in_order(store).await?;
-    store.empty(database).await?;
     operations::an_expire_changes_the_expiry_and_nothing_else(store).await?;
-    store.empty(database).await?;
     bytes_exact::every_byte_may_stand_in_a_key(store).await?;
-    store.empty(database).await?;
     bytes_exact::every_byte_may_stand_in_a_value(store).await?;
-    store.empty(database).await?;
     bytes_exact::keys_that_look_alike_are_different_keys(store).await?;
-    store.empty(database).await?;
     scan::a_prefix_finds_what_begins_with_it_and_nothing_else(store).await?;
-    store.empty(database).await?;
     expiry::an_expired_row_is_nowhere_to_be_seen(store).await?;
-    store.empty(database).await?;
     fence::a_write_with_another_fence_changes_no_row(store).await?;
-    store.empty(database).await?;
     claims::states_and_peers_are_told_as_they_lie_there(store).await?;
-    store.empty(database).await?;
     lease::one_of_two_holders_has_the_lease(store).await?;
-    store.empty(database).await?;
     sweep::a_revived_row_is_never_deleted(store).await?;
-    store.empty(database).await?;
     init::people_find_live_rows_in_the_view(store).await
 }
 

@@ -72,17 +72,11 @@ async fn a_row_outlives_the_moment_the_clocks_go_back(engine: Engine) -> Result<
 async fn everything_about_time(store: &Store) -> Result<()> {
     assert_that_the_zone_is_a_trap(store).await?;
     expiry::an_expiry_is_counted_from_the_databases_now(store).await?;
-    store.empty("").await?;
     expiry::a_read_finds_a_row_until_the_very_millisecond_it_expires(store).await?;
-    store.empty("").await?;
     expiry::a_delete_finds_a_row_until_the_very_millisecond_it_expires(store).await?;
-    store.empty("").await?;
     expiry::an_expire_finds_a_row_until_the_very_millisecond_it_expires(store).await?;
-    store.empty("").await?;
     operations::an_expire_changes_the_expiry_and_nothing_else(store).await?;
-    store.empty("").await?;
     sweep::deleted_and_expired_rows_are_due_and_live_ones_are_not(store).await?;
-    store.empty("").await?;
     lease::a_lease_ends_by_the_databases_clock(store).await
 }
 
