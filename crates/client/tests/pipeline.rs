@@ -1,5 +1,7 @@
 //! The pipelined stream against a router that does as each test tells it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its fixture fails")]
+
 use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
