@@ -78,6 +78,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Clients in other languages
+//!
+//! [`clients::python`] and [`clients::node`] are commands with the packages that `tests/run install`
+//! put into the cache.
+//!
+//! # What nextest makes of names
+//!
+//! At most two tests of this package run at once. One whose name ends in `_measured` runs alone.
+//!
 //! # By hand
 //!
 //! `cargo run -p freehold-tests --bin servers -- mysql 2 1` starts two masters with a replica each
@@ -96,6 +105,7 @@
 
 mod certificates;
 pub mod cli;
+pub mod clients;
 mod container;
 pub mod deploy;
 mod engine;
