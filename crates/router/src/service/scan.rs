@@ -13,6 +13,7 @@ use freehold_core::{
 use freehold_proto::v1;
 use freehold_storage::{Columns, Row, ScanRange, Value};
 use futures::{Stream, stream};
+use prost::Message;
 use tokio::time::Instant;
 use tonic::Request;
 
@@ -143,8 +144,14 @@ impl Walk {
         let rows_max = self.rows_left.unwrap_or(usize::MAX).min(STRETCH_ROWS_MAX);
         let (slots, page) = self.read(&place, rows_max).await?;
         let mut messages = Vec::with_capacity(page.rows.len());
-        let mut last = None;
+        let (mut last, mut bytes, mut complete) = (None, 0, page.complete);
         for (key, row) in page.rows {
+            // Values too large for the statement's budget come one by one: the others wait for
+            // the next stretch rather than in memory.
+            if bytes >= RESPONSE_BYTES_MAX {
+                complete = false;
+                break;
+            }
             let Some(row) = self.whole(&key, row).await? else {
                 continue;
             };
@@ -152,17 +159,18 @@ impl Walk {
                 slot: key.slot(),
                 after: Some(key.bytes().clone()),
             });
-            let key = key.bytes().clone();
-            messages.push(v1::ScanResponse {
-                key,
+            let message = v1::ScanResponse {
+                key: key.bytes().clone(),
                 entry: Some(encode::entry(row)),
                 page_token: Bytes::new(),
-            });
+            };
+            bytes += message.encoded_len();
+            messages.push(message);
         }
         if let Some(left) = &mut self.rows_left {
             *left = left.saturating_sub(messages.len());
         }
-        self.place = if page.complete {
+        self.place = if complete {
             self.behind(&slots)
         } else {
             last.or(Some(place))
