@@ -1,6 +1,6 @@
 //! The config: a TOML file, then environment variables `FREEHOLD__SECTION__KEY` over it.
 //!
-//! [`load`] reads both into the sections below, where an unknown key is an error, and [`check`]
+//! [`load()`] reads both into the sections below, where an unknown key is an error, and [`check()`]
 //! looks at what types cannot say: ranges, and servers that are named twice. What comes out holds
 //! values only. Every problem names its key, its value and the file.
 
