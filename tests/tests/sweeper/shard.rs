@@ -20,6 +20,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Shard {
     pub(crate) master: Server,
     pub(crate) replicas: Vec<Server>,
+    /// As whom sweepers connect.
+    pub(crate) login: Login,
 }
 
 impl Shard {
@@ -28,6 +30,7 @@ impl Shard {
         let shard = Self {
             master: Server::of(engine).await?,
             replicas: Vec::new(),
+            login: Login::admin(),
         };
         let mut schema = shard.store().connect_schema().await?;
         let identity = ShardIdentity {
@@ -49,15 +52,19 @@ impl Shard {
     }
 
     pub(crate) fn store(&self) -> Store {
-        store(&self.master)
+        store(&self.master, &Login::admin())
     }
 
     /// Starts a sweeper as a router of its own would.
     pub(crate) fn sweeper(&self, id: u64, settings: SweeperSettings) -> Running {
         let sweeper = Sweeper {
             shard: "a".to_owned(),
-            master: self.store(),
-            replicas: self.replicas.iter().map(store).collect(),
+            master: store(&self.master, &self.login),
+            replicas: self
+                .replicas
+                .iter()
+                .map(|it| store(it, &self.login))
+                .collect(),
             settings,
             holder: Holder {
                 id,
@@ -101,8 +108,8 @@ impl Shard {
     }
 }
 
-fn store(server: &Server) -> Store {
-    let dsn = Dsn::parse(&server.dsn(&Login::admin())).expect("the fixtures' DSN");
+fn store(server: &Server, login: &Login) -> Store {
+    let dsn = Dsn::parse(&server.dsn(login)).expect("the fixtures' DSN");
     let options = ConnectOptions {
         connect_timeout: Duration::from_secs(5),
         seed: 1,

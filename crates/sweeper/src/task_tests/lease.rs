@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{rows_left, start, until};
+use super::{rows_left, start, start_with, until};
 use crate::{fake::Fake, settings::SweeperSettings};
 
 #[tokio::test(start_paused = true)]
@@ -62,9 +62,13 @@ async fn a_holder_that_dies_is_followed_after_its_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_sweeper_that_cannot_renew_has_stopped_before_its_lease_ends() {
     for deletion_takes_ms in [1, 700, 2_400] {
-        let master = Fake::with_rows(1_000_000);
+        let master = Fake::with_rows(10_000);
         master.world().deletion_takes = Duration::from_millis(deletion_takes_ms);
-        let sweeper = start(1, &master);
+        let settings = SweeperSettings {
+            batch_rows_max: 1,
+            ..SweeperSettings::default()
+        };
+        let sweeper = start_with(1, &master, &[], settings);
         until("it sweeps", || master.world().deletions.len() > 2).await;
         let ends_at = {
             let mut world = master.world();
@@ -105,7 +109,7 @@ async fn a_sweeper_that_cannot_renew_has_stopped_before_its_lease_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_another_took_ends_sweeping_at_once() {
-    let master = Fake::with_rows(1_000_000);
+    let master = Fake::with_rows(100_000);
     let sweeper = start(1, &master);
     until("it sweeps", || !master.world().deletions.is_empty()).await;
     // As after a jump of the database's clock.
