@@ -235,6 +235,37 @@ mod tests {
     }
 
     #[test]
+    fn every_command_line_of_the_readme_and_of_the_help_can_be_typed() {
+        let mut lines: Vec<String> = include_str!("../../../README.md")
+            .lines()
+            .map(|line| line.replace("cargo run --release -- ", "freehold "))
+            .collect();
+        for command in Args::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            lines.extend(help.lines().map(|line| line.trim().to_owned()));
+        }
+        lines.extend(FIRST_STEPS.lines().map(|line| line.trim().to_owned()));
+        // What a shell takes away, and what stands beside a command to explain it.
+        let typed = lines
+            .iter()
+            .filter(|line| line.starts_with("freehold "))
+            .map(|line| {
+                let end = ["  ", " #", " > ", " < ", " | ", " || "].map(|end| line.find(end));
+                let end = end.into_iter().flatten().min().unwrap_or(line.len());
+                line[..end].replace('\'', "")
+            });
+        let typed: Vec<String> = typed.collect();
+        assert!(typed.len() > 40, "{typed:?}");
+        for line in typed {
+            let parsed = Args::try_parse_from(line.split(' '));
+            assert!(
+                parsed.is_ok() || line.ends_with("--help"),
+                "{line}: {parsed:?}"
+            );
+        }
+    }
+
+    #[test]
     fn consistency_levels_are_words_with_a_parameter() {
         assert_eq!(parse_consistency("strong"), Ok(Consistency::Strong));
         assert_eq!(

@@ -183,3 +183,12 @@ fn a_file_that_cannot_be_read_is_an_error() {
         "{error}"
     );
 }
+
+#[test]
+fn the_readme_has_a_config_to_copy() {
+    let readme = include_str!("../../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (toml, _) = rest.split_once("```").unwrap();
+    let (_, shards) = read(toml, &[]).unwrap();
+    assert_eq!(shards.len(), 2);
+}
