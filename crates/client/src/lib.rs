@@ -22,6 +22,8 @@ pub use connect::{ClientOptions, ConnectError};
 pub use error::Error;
 pub use pipeline::{Pipeline, Request, Response};
 pub use scan::{Scan, ScanOptions};
+/// gRPC's status codes, as they stand in [`Error::Refused`].
+pub use tonic::Code;
 pub use types::{
     Consistency, DeleteReply, Entry, ExpireReply, GetReply, PutReply, Served, Source, TtlReply,
     Write, WriteReply,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use freehold_client::{ConnectError, Error};
+use freehold_client::{Code, ConnectError, Error};
 use serde_json::json;
 
 use crate::{cluster::ClusterError, config::ConfigError, output::Output};
@@ -12,7 +12,7 @@ pub(crate) const CODES: &str = "\
 Exit codes:
    0  done
    1  a key was not there; lines of an import were bad; doctor found errors
-   2  wrong usage, or input that breaks a limit
+   2  wrong usage, input that breaks a limit, or what this version does not do
    3  not applied, or not available: safe to try again
    4  outcome unknown: the write may or may not have been applied
   78  the config cannot be used";
@@ -87,7 +87,11 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Call(Error::InvalidArgument { .. }) => Exit::Usage,
-            Self::Connect(ConnectError::Address { .. }) => Exit::Usage,
+            Self::Connect(ConnectError::Address { .. })
+            | Self::Call(Error::Refused {
+                code: Code::Unimplemented,
+                ..
+            }) => Exit::Usage,
             Self::Config(_) => Exit::Config,
             Self::Call(Error::OutcomeUnknown { .. }) => Exit::Unknown,
             Self::Call(Error::NotApplied { .. } | Error::Refused { .. })

@@ -74,7 +74,13 @@ async fn set(name: String, handle: SweeperHandle, paused: bool) -> SweeperInfo {
     let set = handle.set_paused(paused).await;
     let mut info = info(name, &handle);
     match set {
-        Ok(()) => info.paused = paused,
+        Ok(()) => {
+            info.paused = paused;
+            // The sweeper may not have looked since.
+            if !paused && matches!(handle.state().waiting_for, Some(Waiting::Operator)) {
+                info.waiting_for.clear();
+            }
+        }
         Err(error) => info.error = error.to_string(),
     }
     info
