@@ -151,6 +151,13 @@ impl Running {
     }
 }
 
+/// Else it would go on at whatever server gets that port next.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
 /// No pauses, and no rest when nothing is due.
 pub(crate) fn full_speed() -> SweeperSettings {
     SweeperSettings {
