@@ -1,8 +1,6 @@
 //! Opening a session: account, TLS, settings, and the checks that they are in force.
 
-use std::path::Path;
-
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, Error, Opts, OptsBuilder};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::timeout;
 
@@ -10,6 +8,7 @@ use super::{
     decode::column,
     error::{Doing, storage_error, unreachable},
     session::{Failure, Prepared, Session, packet},
+    tls,
 };
 use crate::{
     dsn::{MysqlTarget, Password, SslMode},
@@ -58,10 +57,10 @@ pub(super) async fn open(
 }
 
 async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, StorageError> {
-    let opts = opts(target).await?;
-    let mut conn = Conn::new(opts)
-        .await
-        .map_err(|error| storage_error(&error, Doing::Preparing))?;
+    let mut conn = match Conn::new(opts(target, None).await?).await {
+        Err(error) if target.ssl_mode == SslMode::VerifyCa => of_another_name(target, &error).await,
+        opened => opened.map_err(|error| storage_error(&error, Doing::Preparing)),
+    }?;
     let statements: Vec<String> = SETTINGS
         .iter()
         .chain([&CHECKS])
@@ -90,7 +89,24 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
     })
 }
 
-async fn opts(target: &MysqlTarget) -> Result<Opts, StorageError> {
+/// A second attempt, if the certificate was refused for the name it bears.
+async fn of_another_name(target: &MysqlTarget, error: &Error) -> Result<Conn, StorageError> {
+    let refusal = error.to_string();
+    if !tls::is_for_other_name(&refusal) {
+        return Err(storage_error(error, Doing::Preparing));
+    }
+    let Some(name) = tls::presented_name(&refusal) else {
+        return Err(unreachable(
+            "the server's certificate names no host, which verify_ca cannot check: give it one \
+             with a subjectAltName, or use ssl_mode=required",
+        ));
+    };
+    let conn = Conn::new(opts(target, Some(name)).await?).await;
+    conn.map_err(|error| storage_error(&error, Doing::Preparing))
+}
+
+/// What the driver is told; `name` is asked of the certificate instead of the host's.
+async fn opts(target: &MysqlTarget, name: Option<String>) -> Result<Opts, StorageError> {
     let builder = OptsBuilder::default()
         .ip_or_hostname(&target.host)
         .tcp_port(target.port)
@@ -99,7 +115,7 @@ async fn opts(target: &MysqlTarget) -> Result<Opts, StorageError> {
         .user(Some(&target.user))
         .pass(password(&target.password).await?)
         .db_name(Some(&target.database))
-        .ssl_opts(tls(target).await?)
+        .ssl_opts(tls::options(target, name).await?)
         .connect_attribute("program_name", "freehold")
         .tcp_keepalive(Some(KEEPALIVE))
         // Statements are kept here, by size.
@@ -119,7 +135,7 @@ async fn password(password: &Password) -> Result<Option<String>, StorageError> {
         Password::None => None,
         Password::Inline(password) => Some(password.clone()),
         Password::File(path) => {
-            let bytes = read(path, "password file").await?;
+            let bytes = tls::read(path, "password file").await?;
             let text = String::from_utf8(bytes).map_err(|_| {
                 unreachable(format!("password file {} is not UTF-8", path.display()))
             })?;
@@ -130,35 +146,4 @@ async fn password(password: &Password) -> Result<Option<String>, StorageError> {
                 .map_err(|error| unreachable(format!("password variable {name}: {error}")))?,
         ),
     })
-}
-
-async fn tls(target: &MysqlTarget) -> Result<Option<SslOpts>, StorageError> {
-    let options = match target.ssl_mode {
-        SslMode::Disabled => return Ok(None),
-        SslMode::Required => SslOpts::default()
-            .with_danger_accept_invalid_certs(true)
-            .with_danger_skip_domain_validation(true),
-        SslMode::VerifyCa => SslOpts::default().with_danger_skip_domain_validation(true),
-        SslMode::VerifyIdentity => SslOpts::default(),
-    };
-    Ok(Some(match &target.ssl_ca {
-        None => options,
-        Some(path) => {
-            let authorities = read(path, "ssl_ca file").await?;
-            options
-                .with_root_certs(vec![authorities.into()])
-                .with_disable_built_in_roots(true)
-        }
-    }))
-}
-
-async fn read(path: &Path, what: &str) -> Result<Vec<u8>, StorageError> {
-    let failed =
-        |error: &dyn std::fmt::Display| unreachable(format!("{what} {}: {error}", path.display()));
-    let file = path.to_owned();
-    match tokio::task::spawn_blocking(move || std::fs::read(file)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(error) => Err(failed(&error)),
-    }
 }

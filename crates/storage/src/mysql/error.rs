@@ -9,8 +9,12 @@
 //! - 3100, 3101 (Group Replication's hooks): the group may have the transaction although this
 //!   member gave up waiting for it.
 //! - 1158 to 1161 (network errors, told late): the statement had begun.
-//! - 1053, 1317, 1927, 1969, 3024 (somebody ended the statement, the connection or the server):
-//!   what was ended may be the wait of a commit for its replica, when the row is already stored.
+//! - 1053, 1317, 1927, 1969, 3024 (somebody or a time limit ended the statement, the connection or
+//!   the server): both servers look for it before they commit, but not only then. Seen with
+//!   semi-synchronous replication and a frozen replica: to KILL QUERY of the commit that waits for
+//!   it MariaDB answers success, MySQL goes on waiting; to KILL and to a shutdown the connection
+//!   breaks or success is answered. In each case the row was stored. Group Replication's waits were
+//!   not tried.
 
 use mysql_async::{DriverError, Error, IoError};
 

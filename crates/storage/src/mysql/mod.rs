@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: one text for both.
 //!
-//! A [`MysqlServer`] names a server; [`connect`] opens a [`session`] to it, which a
-//! [`MysqlConnection`] holds. In the order of a request: [`data`] takes the session and hands it to
+//! A [`MysqlServer`] names a server; [`connect`] opens a [`session`] to it ([`tls`] if
+//! asked for), which a [`MysqlConnection`] holds. In the order of a request: [`data`] takes the session and hands it to
 //! [`write`] ([`put`] and [`change`] are its three kinds), [`read`], [`scan`] or [`claims`], whose
 //! texts are made of the pieces in [`statements`]; [`decode`] reads the answers and [`error`] says
 //! what failures mean. Beside the requests stand [`sweep`], [`schema`] and [`facts`].
@@ -20,6 +20,7 @@ mod schema;
 mod session;
 mod statements;
 mod sweep;
+mod tls;
 mod write;
 
 use std::{

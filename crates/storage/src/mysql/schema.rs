@@ -123,7 +123,7 @@ async fn create(session: &mut Session, identity: &ShardIdentity) -> Result<(), S
         session.random.next_u64()
     );
     for statement in TABLES.split(";\n").chain([fence.as_str()]) {
-        run(session, statement).await?;
+        run_patiently(session, statement).await?;
     }
     Ok(())
 }
@@ -186,7 +186,7 @@ async fn migrate(
     to_version: u32,
 ) -> Result<(), StorageError> {
     for statement in statements {
-        run(session, statement).await?;
+        run_patiently(session, statement).await?;
     }
     let fence = format!(
         "UPDATE shard SET schema_version = {to_version}, epoch = epoch + 1, stamp = {} \
@@ -207,4 +207,21 @@ async fn migrate(
 async fn run(session: &mut Session, statement: &str) -> Result<u64, StorageError> {
     let answer = query(&mut session.conn, statement.to_owned()).await;
     Ok(answer.map_err(|failure| failure.of_write_at(0))?.affected)
+}
+
+/// How often a statement that met a lock is sent again; each attempt waits 2 s for it.
+const LOCKED_REPEATS_MAX: u32 = 8;
+
+/// Runs one statement that bears repetition: another `init` may hold its locks for a while.
+async fn run_patiently(session: &mut Session, statement: &str) -> Result<u64, StorageError> {
+    for _ in 0..LOCKED_REPEATS_MAX {
+        match run(session, statement).await {
+            Err(StorageError::Refused {
+                refusal: Refusal::Busy,
+                ..
+            }) => {}
+            done => return done,
+        }
+    }
+    run(session, statement).await
 }

@@ -42,10 +42,7 @@ pub(super) fn fence_row(stamp: impl Display, server_id: impl Display) -> String 
 
 /// The fence's proof in an UPDATE or DELETE.
 pub(super) fn fence_holds(fence: &Fence) -> String {
-    format!(
-        "(SELECT 1 {}) = 1",
-        fence_row(fence.stamp, fence.server_id)
-    )
+    format!("(SELECT 1 {}) = 1", fence_row(fence.stamp, fence.server_id))
 }
 
 /// Bytes as a literal; `x''` is the empty string.
