@@ -140,7 +140,7 @@ impl SweeperHandle {
         let mut shown = self.shown.clone();
         let _ = timeout(
             statement_time_max,
-            shown.wait_for(|shown| shown.paused == paused),
+            shown.wait_for(|shown| shown.obeys(paused)),
         )
         .await;
         Ok(())

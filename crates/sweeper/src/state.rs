@@ -39,7 +39,7 @@ pub struct LastError {
 /// What is shared with handles.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
-    pub(crate) paused: bool,
+    paused: bool,
     holder: Option<String>,
     held_until: Option<Instant>,
     rows_deleted: u64,
@@ -48,6 +48,12 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether an operator's word has arrived and had its effect.
+    pub(crate) fn obeys(&self, paused: bool) -> bool {
+        let waits = matches!(self.waiting_for, Some(Waiting::Operator));
+        self.paused == paused && waits == (paused && self.held_until.is_some())
+    }
+
     pub(crate) fn state(&self, now: Instant) -> SweeperState {
         SweeperState {
             paused: self.paused,

@@ -85,6 +85,8 @@ impl<D: Dial> Task<D> {
         let held = self.lease.is_held(now);
         if let Some(waiting) = before_reading(self.settings.enabled, held, &self.seen) {
             self.board.waits(Some(waiting));
+            // When that is over it looks for rows at once.
+            self.due_at = now;
             if !held {
                 return Ok(Rest::Idle(self.settings.standby_interval));
             }
@@ -237,6 +239,7 @@ impl<D: Dial> Task<D> {
         let error = error.to_string();
         self.board.error(&error);
         self.board.waits(Some(Waiting::Master { error }));
+        self.due_at = Instant::now();
         let SweeperSettings {
             retry_min,
             retry_max,

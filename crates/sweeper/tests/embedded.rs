@@ -7,7 +7,7 @@ use freehold_core::{Fence, Key, ShardIdentity};
 use freehold_storage::{
     Columns, ConnectOptions, DataConnection, Dsn, Outcome, PutRow, Server, sweep::Holder,
 };
-use freehold_sweeper::{Sweeper, SweeperHandle, SweeperMetrics, SweeperSettings};
+use freehold_sweeper::{Sweeper, SweeperHandle, SweeperMetrics, SweeperSettings, Waiting};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -163,7 +163,11 @@ async fn a_pause_outlives_a_restart_and_a_dry_run_counts_what_waits() -> Result 
     let (first, shutdown) = shard.sweeper(1);
     until("the first has the lease", || first.state().held_here).await;
     first.set_paused(true).await?;
-    until("it shows the pause", || first.state().paused).await;
+    let state = first.state();
+    assert_eq!(
+        (state.paused, state.waiting_for),
+        (true, Some(Waiting::Operator))
+    );
     shutdown.cancel();
     timeout(Duration::from_secs(10), first.stopped()).await?;
 
@@ -182,6 +186,11 @@ async fn a_pause_outlives_a_restart_and_a_dry_run_counts_what_waits() -> Result 
     assert_eq!(rows(&mut *connection, &expired).await?, 200);
 
     second.set_paused(false).await?;
+    let state = second.state();
+    assert!(
+        !state.paused && state.waiting_for != Some(Waiting::Operator),
+        "{state:?}"
+    );
     until("all are gone", || second.state().rows_deleted == 200).await;
     Ok(())
 }

@@ -164,11 +164,19 @@ async fn a_pause_is_noticed_within_seconds_and_ends_so() {
         resumed.elapsed()
     );
 
+    master.world().rows.clear();
+    until("nothing is due", || sweeper.waits_for() == Some("rows")).await;
     master.world().paused = true;
     sweeper.wake.notify_one();
     let nudged = Instant::now();
     until("it shows the pause", || {
         sweeper.waits_for() == Some("operator")
+    })
+    .await;
+    master.world().paused = false;
+    sweeper.wake.notify_one();
+    until("it shows that nothing is due", || {
+        sweeper.waits_for() == Some("rows")
     })
     .await;
     assert!(
