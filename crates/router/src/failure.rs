@@ -9,11 +9,11 @@ use freehold_storage::{Refusal, StorageError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Bad input: `field` says where, the words say what is allowed.
-    #[error("{field}: {problem}")]
+    #[error("{problem}")]
     Invalid {
         /// The field of the request message.
         field: &'static str,
-        /// What it holds and what it may hold.
+        /// The field again, what it holds and what it may hold.
         problem: String,
     },
     /// Something that this version does not do.

@@ -19,7 +19,10 @@ use freehold_proto::{
     },
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -110,21 +113,28 @@ pub async fn serve(
         .merge(http_routes(calls.clone(), registry));
     let admin = tokio::spawn(axum::serve(listeners.admin, admin_routes).into_future());
     let mut public = std::pin::pin!(public);
-    tokio::select! {
-        ended = &mut public => ended.map_err(io::Error::other)?,
-        () = shutdown => {
-            tracing::info!(?grace_period, "draining");
-            router.drain();
-            if timeout(grace_period, &mut public).await.is_err() {
-                tracing::warn!("callers were still connected at the end of the grace period");
-            }
-        }
-    }
+    let ended = tokio::select! {
+        ended = &mut public => Some(ended),
+        () = shutdown => None,
+    };
+    tracing::info!(?grace_period, "draining");
+    router.drain();
+    let end = Instant::now() + grace_period;
+    // Callers keep the lanes busy, so the lanes stop after them, in what is left of the time.
+    let ended = match ended {
+        Some(ended) => ended,
+        None => timeout_at(end - grace_period / 4, &mut public)
+            .await
+            .unwrap_or_else(|_| {
+                tracing::warn!("callers were still connected near the end of the grace period");
+                Ok(())
+            }),
+    };
     // The admin listener stays until the end, so that the draining can be watched.
-    router.stop(grace_period).await;
+    router.stop(end - Instant::now()).await;
     admin.abort();
     reporting.abort();
-    Ok(())
+    ended.map_err(io::Error::other)
 }
 
 fn builder() -> Server {

@@ -266,7 +266,16 @@ impl Shards {
                 shard: self.shard(shard).name.clone(),
                 reason: format!("slot {slot} is changing hands").into(),
             },
-            Route::Unowned => self.unowned(&map, slot),
+            Route::Unowned | Route::Conflict { .. } => self.unserved(&map, slot),
+        };
+        request.end(Err(failure));
+        None
+    }
+
+    /// Why a slot is not served: nobody owns it, or two shards say they do.
+    #[must_use]
+    pub fn unserved(&self, map: &ShardMap, slot: Slot) -> Failure {
+        match map.route(slot) {
             Route::Conflict { shard, other } => Failure::Misconfigured(
                 format!(
                     "slot {slot} is claimed by shards '{}' and '{}': neither is served",
@@ -275,9 +284,8 @@ impl Shards {
                 )
                 .into(),
             ),
-        };
-        request.end(Err(failure));
-        None
+            Route::Unowned | Route::Owner { .. } => self.unowned(map, slot),
+        }
     }
 
     /// Why nobody serves a slot.

@@ -219,7 +219,7 @@ impl Walk {
             Route::Owner { shard, .. } => Ok(shard),
             _ => Err(slot),
         };
-        let shard: ShardId = owner(first).map_err(|slot| self.calls.shards.unowned(&map, slot))?;
+        let shard: ShardId = owner(first).map_err(|slot| self.calls.shards.unserved(&map, slot))?;
         let slots = (first.0..=self.last_slot.0)
             .take(SCAN_SLOTS_MAX)
             .map(Slot)
