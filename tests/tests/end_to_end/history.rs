@@ -1,0 +1,174 @@
+//! What was written and how each write ended, and the check that the store agrees.
+//!
+//! It knows nothing of Freehold's code: a key, the effects that were asked for, and three endings.
+//! Each key has one writer, which writes it no more once an outcome is unknown.
+
+use std::collections::BTreeMap;
+
+/// How a write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was acknowledged.
+    Applied,
+    /// It was certainly not applied.
+    NotApplied,
+    /// It may have been applied.
+    Unknown,
+}
+
+/// What a key shows after a write: a value, or nothing.
+pub(crate) type Effect = Option<String>;
+
+/// One key's writes.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Known {
+    acknowledged: Effect,
+    unknown: Option<Effect>,
+    refused: Vec<String>,
+}
+
+/// All writes of a run.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    keys: BTreeMap<String, Known>,
+}
+
+impl History {
+    /// Notes a write.
+    pub(crate) fn note(&mut self, key: &str, effect: Effect, ending: Ending) {
+        let known = self.keys.entry(key.to_owned()).or_default();
+        assert!(known.unknown.is_none(), "{key} was not to be written again");
+        match ending {
+            Ending::Applied => known.acknowledged = effect,
+            Ending::Unknown => known.unknown = Some(effect),
+            Ending::NotApplied => known.refused.extend(effect),
+        }
+    }
+
+    /// What a key must show now, if that is known.
+    pub(crate) fn expected(&self, key: &str) -> Option<&Effect> {
+        match self.keys.get(key) {
+            None => Some(&None),
+            Some(known) => known.unknown.is_none().then_some(&known.acknowledged),
+        }
+    }
+
+    /// Every key that was written.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.keys.keys()
+    }
+
+    /// How many keys have a write of this ending behind them.
+    pub(crate) fn count(&self, ending: Ending) -> usize {
+        let has = |known: &&Known| match ending {
+            Ending::Applied => known.acknowledged.is_some(),
+            Ending::NotApplied => !known.refused.is_empty(),
+            Ending::Unknown => known.unknown.is_some(),
+        };
+        self.keys.values().filter(has).count()
+    }
+
+    /// Adds the writes of another writer.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (key, known) in other.keys {
+            let before = self.keys.insert(key, known);
+            assert!(before.is_none(), "a key has one writer");
+        }
+    }
+
+    /// What the store shows and must not show.
+    pub(crate) fn violations(&self, found: &BTreeMap<String, String>) -> Vec<String> {
+        let nobody = found
+            .keys()
+            .filter(|key| !self.keys.contains_key(*key))
+            .map(|key| format!("{key}: nobody wrote it"));
+        let wrong = self.keys.iter().filter_map(|(key, known)| {
+            let shown = found.get(key).cloned();
+            let may_be = shown == known.acknowledged || known.unknown.as_ref() == Some(&shown);
+            if may_be {
+                return None;
+            }
+            let refused = shown
+                .as_ref()
+                .is_some_and(|shown| known.refused.contains(shown));
+            let what = if refused {
+                "a write that was said not to be applied is there"
+            } else {
+                "an acknowledged write is lost or undone"
+            };
+            Some(format!("{key}: {what}: shown {shown:?}, known {known:?}"))
+        });
+        nobody.chain(wrong).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(writes: &[(Option<&str>, Ending)], shown: Option<&str>) -> Vec<String> {
+        let mut history = History::default();
+        for (effect, ending) in writes {
+            history.note("k", effect.map(str::to_owned), *ending);
+        }
+        let found = shown.map(|value| ("k".to_owned(), value.to_owned()));
+        history.violations(&found.into_iter().collect())
+    }
+
+    #[test]
+    fn the_checker_accepts_what_the_endings_allow() {
+        use Ending::{Applied, NotApplied, Unknown};
+        assert!(check(&[(Some("1"), Applied)], Some("1")).is_empty());
+        assert!(check(&[(Some("1"), Applied), (None, Applied)], None).is_empty());
+        assert!(check(&[(Some("1"), Applied), (Some("2"), NotApplied)], Some("1")).is_empty());
+        for shown in [Some("1"), Some("2")] {
+            let writes = [(Some("1"), Applied), (Some("2"), Unknown)];
+            assert!(check(&writes, shown).is_empty());
+        }
+        assert!(check(&[(Some("1"), Applied), (None, Unknown)], None).is_empty());
+    }
+
+    #[test]
+    fn the_checker_finds_planted_bugs() {
+        use Ending::{Applied, NotApplied, Unknown};
+        for (writes, shown, words) in [
+            (vec![(Some("1"), Applied)], None, "lost"),
+            (
+                vec![(Some("1"), Applied), (Some("2"), Applied)],
+                Some("1"),
+                "lost",
+            ),
+            (
+                vec![(Some("1"), Applied), (None, Applied)],
+                Some("1"),
+                "undone",
+            ),
+            (
+                vec![(Some("1"), NotApplied)],
+                Some("1"),
+                "said not to be applied",
+            ),
+            (
+                vec![(Some("1"), Applied), (Some("2"), Unknown)],
+                Some("3"),
+                "lost",
+            ),
+            (
+                vec![(Some("1"), Applied), (Some("2"), Unknown)],
+                None,
+                "lost",
+            ),
+        ] {
+            let found = check(&writes, shown);
+            assert!(
+                found.len() == 1 && found[0].contains(words),
+                "{writes:?}: {found:?}"
+            );
+        }
+        let stranger = [("x".to_owned(), "1".to_owned())].into();
+        assert_eq!(
+            History::default().violations(&stranger),
+            ["x: nobody wrote it"]
+        );
+    }
+}

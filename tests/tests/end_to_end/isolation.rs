@@ -1,0 +1,329 @@
+//! Isolation: a master that is frozen or killed hurts its own keys alone, and every request to it
+//! ends in time, once, and with the truth.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use freehold_core::slot::even_share;
+use freehold_tests::Engine;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::{
+    history::{Ending, History},
+    load::{Load, Outcome, Plan},
+    scene::{Cluster, Result, keys_of, seed, until},
+    table,
+    wire::{self, Stub, Verdict},
+};
+
+/// What most callers of the sick master give each request. It is later than the router's own limit,
+/// so that an answer has time to come on a busy machine.
+const PATIENT: Duration = Duration::from_secs(3);
+
+/// What some of them give: earlier than the router's own limit.
+const IMPATIENT: Duration = Duration::from_millis(900);
+
+/// The router's own limit.
+const ROUTER_LIMIT: Duration = Duration::from_secs(1);
+
+/// For the answer's way through a busy machine.
+const TOLERANCE: Duration = Duration::from_millis(1_500);
+
+/// No request to the healthy master may take longer, on a machine with too much to do.
+const HEALTHY_MAX: Duration = Duration::from_secs(2);
+
+/// The connections to a frozen server are given up while it is frozen: both what happens before
+/// and what happens after that is seen.
+const CONFIG: &str = "[server]\nrequest_timeout_ms = 1000\n[lanes]\nstatement_timeout_ms = 2500\n\
+                      connect_timeout_ms = 500\n";
+
+/// How long the master is away at least: past the statement timeout, and some more.
+const AWAY: Duration = Duration::from_millis(4_500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Frozen,
+    Killed,
+}
+
+async fn a_frozen_master_hurts_its_own_keys_alone(engine: Engine) -> Result<()> {
+    isolated(engine, Fault::Frozen).await
+}
+
+async fn a_killed_master_hurts_its_own_keys_alone(engine: Engine) -> Result<()> {
+    isolated(engine, Fault::Killed).await
+}
+
+on_servers!(
+    a_frozen_master_hurts_its_own_keys_alone,
+    a_killed_master_hurts_its_own_keys_alone
+);
+
+async fn isolated(engine: Engine, fault: Fault) -> Result<()> {
+    let mut cluster = Cluster::of_two(engine, CONFIG).await?;
+    let mut plan = Plan::new("healthy", seed());
+    plan.slots = even_share(1, 2);
+    (plan.unary, plan.pipelined) = (4, 4);
+    // Far from what the machine can do, so that a lower rate is the router's doing.
+    plan.pause = Duration::from_millis(5);
+    let healthy = Load::start(cluster.router.address(), &plan).await?;
+    let stub = wire::stub(&cluster.router).await?;
+    let sick = Sick::start(&stub);
+    healthy.until_done(500).await?;
+    let before = rate(&healthy, Duration::from_secs(1)).await;
+
+    match fault {
+        Fault::Frozen => cluster.masters[0].freeze()?,
+        Fault::Killed => cluster.masters[0].kill(),
+    }
+    let began = Instant::now();
+    let (streamed, during) = tokio::join!(stream_to_the_sick(&stub), rate(&healthy, AWAY));
+    let streamed = streamed?;
+    until("requests to the sick master to end", async || {
+        Ok(began.elapsed() >= AWAY)
+    })
+    .await?;
+    match fault {
+        Fault::Frozen => cluster.masters[0].thaw()?,
+        Fault::Killed => cluster.masters[0].start_again().await?,
+    }
+
+    let mut keys = keys_of(0, 2, "again");
+    until("service to return without a restart", async || {
+        let key = keys.next().expect("endless");
+        Ok(wire::put(&stub, &key, "1", PATIENT).await.code == Code::Ok)
+    })
+    .await?;
+    let (history, endings) = sick.stop().await?;
+    judge_healthy(&healthy.stop().await?, before, during);
+    judge_sick(fault, &endings);
+    judge_stream(&streamed);
+    let client = cluster.client().await?;
+    table::audit(&client, &history).await?;
+    println!(
+        "{} keys with an unknown outcome",
+        history.count(Ending::Unknown)
+    );
+    Ok(())
+}
+
+/// Calls per second that end well.
+async fn rate(load: &Load, during: Duration) -> f64 {
+    let (began, done) = (Instant::now(), load.done());
+    sleep(during).await;
+    (load.done() - done) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// 64 writes on one stream, to a master that does not answer.
+async fn stream_to_the_sick(stub: &Stub) -> Result<wire::Streamed> {
+    let keys: Vec<String> = keys_of(0, 2, "streamed").take(64).collect();
+    let requests = keys
+        .iter()
+        .map(|key| wire::pipelined_put(key, "1"))
+        .collect();
+    let (sent, _unheard) = mpsc::channel(1);
+    wire::pipeline(stub, requests, sent).await
+}
+
+fn judge_healthy(outcome: &Outcome, before: f64, during: f64) {
+    println!(
+        "healthy: {before:.0}/s before, {during:.0}/s during, {:?} at most",
+        outcome.longest
+    );
+    assert_eq!(
+        outcome.failures,
+        BTreeMap::new(),
+        "nothing fails on the healthy master"
+    );
+    assert_eq!(outcome.violations, [""; 0]);
+    assert!(
+        outcome.longest < HEALTHY_MAX,
+        "the longest request took {:?}",
+        outcome.longest
+    );
+    assert!(
+        during > before / 4.0,
+        "{during} calls per second instead of {before}"
+    );
+}
+
+fn judge_sick(fault: Fault, endings: &[Ended]) {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut wrong, mut impatient, mut too_late) = (Vec::new(), 0, 0);
+    for ended in endings {
+        let Verdict {
+            code, reason, took, ..
+        } = &ended.verdict;
+        *kinds.entry(format!("{code:?} {reason}")).or_default() += 1;
+        if ended.deadline == IMPATIENT && *code != Code::Ok {
+            impatient += 1;
+            // The caller's own clock was first: the router answers 50 ms before the deadline, and
+            // that is not enough for every answer's way.
+            if *code == Code::Cancelled {
+                too_late += 1;
+                continue;
+            }
+        }
+        if !ended.is_truthful() || *took > ROUTER_LIMIT + TOLERANCE {
+            wrong.push(format!("{ended:?}"));
+        }
+    }
+    println!("{fault:?}: {kinds:?}; {too_late} of {impatient} came too late for the impatient");
+    assert!(
+        wrong.is_empty(),
+        "{} of {}: {wrong:#?}",
+        wrong.len(),
+        endings.len()
+    );
+    assert!(
+        too_late * 2 <= impatient,
+        "{too_late} of {impatient} answers came too late"
+    );
+    let seen = |kind: &str| kinds.keys().any(|seen| seen.starts_with(kind));
+    assert!(seen("Unavailable"), "{kinds:?}");
+    if fault == Fault::Frozen {
+        assert!(seen("Unknown") && seen("DeadlineExceeded"), "{kinds:?}");
+    }
+}
+
+fn judge_stream(streamed: &wire::Streamed) {
+    assert_eq!(streamed.end.code, Code::Ok, "{:?}", streamed.end);
+    assert_eq!(streamed.answers.len(), 64, "every request is answered");
+    for (id, answers) in &streamed.answers {
+        assert_eq!(
+            answers.len(),
+            1,
+            "request {id} is answered once: {answers:?}"
+        );
+        let answer = &answers[0];
+        assert_ne!(answer.code, Code::Ok, "{answer:?}");
+        assert_ne!(answer.reason, "", "{answer:?}");
+        assert!(answer.took <= ROUTER_LIMIT + TOLERANCE, "{answer:?}");
+    }
+}
+
+/// How a request to the sick master ended.
+#[derive(Debug)]
+struct Ended {
+    write: bool,
+    deadline: Duration,
+    verdict: Verdict,
+}
+
+impl Ended {
+    /// Whether code and reason fit each other and the request. An `ErrorInfo` is there, so it is
+    /// the router's own answer, which therefore came in time.
+    fn is_truthful(&self) -> bool {
+        let reason = self.verdict.reason.as_str();
+        match (self.write, self.verdict.code) {
+            (_, Code::Ok) => true,
+            (true, Code::Unknown) => reason == "OUTCOME_UNKNOWN",
+            (true, Code::DeadlineExceeded) => reason == "DEADLINE_BEFORE_SENDING",
+            (false, Code::DeadlineExceeded) => {
+                ["READ_TIMED_OUT", "DEADLINE_BEFORE_SENDING"].contains(&reason)
+            }
+            (_, Code::Unavailable) => reason == "SHARD_UNAVAILABLE",
+            _ => false,
+        }
+    }
+}
+
+/// Callers of the sick master, who note how each request ended.
+struct Sick {
+    stop: CancellationToken,
+    callers: JoinSet<(History, Vec<Ended>)>,
+}
+
+impl Sick {
+    /// Eight writers and four readers, one request at a time each.
+    fn start(stub: &Stub) -> Self {
+        let stop = CancellationToken::new();
+        let mut callers = JoinSet::new();
+        for number in 0..8 {
+            callers.spawn(write(stub.clone(), number, stop.clone()));
+        }
+        for number in 0..4 {
+            callers.spawn(read(stub.clone(), number, stop.clone()));
+        }
+        Self { stop, callers }
+    }
+
+    async fn stop(mut self) -> Result<(History, Vec<Ended>)> {
+        self.stop.cancel();
+        let (mut history, mut endings) = (History::default(), Vec::new());
+        while let Some(caller) = self.callers.join_next().await {
+            let (written, ended) = caller?;
+            history.merge(written);
+            endings.extend(ended);
+        }
+        Ok((history, endings))
+    }
+}
+
+/// Every fourth caller is impatient.
+fn deadline_of(number: u32) -> Duration {
+    if number.is_multiple_of(4) {
+        IMPATIENT
+    } else {
+        PATIENT
+    }
+}
+
+/// Every write goes to a key of its own, twice.
+async fn write(stub: Stub, number: u32, stop: CancellationToken) -> (History, Vec<Ended>) {
+    let deadline = deadline_of(number);
+    let (mut history, mut endings) = (History::default(), Vec::new());
+    for key in keys_of(0, 2, &format!("sick{number}")) {
+        for value in ["1", "2"] {
+            let verdict = wire::put(&stub, &key, value, deadline).await;
+            let ending = verdict.of_write();
+            history.note(&key, Some(value.to_owned()), ending);
+            rest(&verdict).await;
+            endings.push(Ended {
+                write: true,
+                deadline,
+                verdict,
+            });
+            if ending == Ending::Unknown {
+                break;
+            }
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    (history, endings)
+}
+
+async fn read(stub: Stub, number: u32, stop: CancellationToken) -> (History, Vec<Ended>) {
+    let deadline = deadline_of(number);
+    let mut endings = Vec::new();
+    for key in keys_of(0, 2, &format!("read{number}")) {
+        let verdict = wire::get(&stub, &key, deadline).await;
+        rest(&verdict).await;
+        endings.push(Ended {
+            write: false,
+            deadline,
+            verdict,
+        });
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    (History::default(), endings)
+}
+
+/// Between two requests; longer after a failure, as callers do.
+async fn rest(verdict: &Verdict) {
+    sleep(Duration::from_millis(if verdict.code == Code::Ok {
+        5
+    } else {
+        20
+    }))
+    .await;
+}

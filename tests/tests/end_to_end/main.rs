@@ -1,0 +1,48 @@
+//! The program as its users run it: `freehold` on real servers, broken in the ways of real life.
+//!
+//! A scene is a [`scene::Cluster`]. What is asked of it goes through Freehold's client
+//! ([`load`], which remembers how each write ended), or through plain gRPC ([`wire`]) where a test
+//! is about statuses. Whether the store agrees is decided by [`history`], which knows nothing of
+//! Freehold's code, and by SQL ([`table`]).
+
+/// Makes the modules `mariadb` and `mysql` with one test per named function.
+macro_rules! on_servers {
+    ($($name:ident),+ $(,)?) => {
+        on_engine!(mariadb, MariaDb, $($name),+);
+        on_engine!(mysql, MySql, $($name),+);
+    };
+}
+
+macro_rules! on_engine {
+    ($module:ident, $engine:ident, $($name:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() -> crate::scene::Result<()> {
+                    super::$name(freehold_tests::Engine::$engine).await
+                }
+            )+
+        }
+    };
+}
+
+mod bad_config;
+mod drain;
+mod fence;
+mod fragments;
+mod history;
+mod init_once;
+mod init_unfit;
+mod isolation;
+mod kill_router;
+mod late_server;
+mod load;
+mod memory;
+mod observed;
+mod packages;
+mod replicas;
+mod scene;
+mod silence;
+mod table;
+mod tls;
+mod wire;

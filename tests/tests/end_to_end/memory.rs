@@ -1,0 +1,84 @@
+//! A scan of a large table takes pages, not the table, into the router's memory.
+
+use std::fs;
+
+use bytes::Bytes;
+use freehold_client::{ScanOptions, Write};
+use freehold_tests::{Engine, Router};
+
+use crate::scene::{Cluster, Result, client};
+
+/// 160 MiB of values, larger than a page's share each.
+const ROWS: usize = 640;
+const VALUE_BYTES: usize = 256 << 10;
+
+/// How much more memory than at rest the router may ever have, for three scans at once: pages on
+/// their way in and out of each, and the allocator's slack.
+const GROWTH_MIB_MAX: u64 = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_of_embedded_shards_takes_pages_into_memory() -> Result<()> {
+    scans_in_little_memory(&mut Router::embedded().await?).await
+}
+
+async fn a_scan_of_servers_takes_pages_into_memory(engine: Engine) -> Result<()> {
+    scans_in_little_memory(&mut Cluster::of_two(engine, "").await?.router).await
+}
+
+on_servers!(a_scan_of_servers_takes_pages_into_memory);
+
+async fn scans_in_little_memory(router: &mut Router) -> Result<()> {
+    let client_of_writes = client(router).await?;
+    let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
+    let rows: Vec<usize> = (0..ROWS).collect();
+    for rows in rows.chunks(16) {
+        let put = |row: &usize| Write::Put {
+            key: format!("large:{row}").into(),
+            value: value.clone(),
+            ttl: None,
+        };
+        for result in client_of_writes
+            .batch_write(rows.iter().map(put).collect())
+            .await?
+        {
+            result?;
+        }
+    }
+    router.kill();
+    router.serve().await?;
+    let at_rest = forget_peak(router)?;
+
+    let client = client(router).await?;
+    let options = ScanOptions::default();
+    // Nobody reads more than the first row of these.
+    let (mut unread, mut too) = (client.scan(&options).await?, client.scan(&options).await?);
+    assert!(unread.next().await?.is_some() && too.next().await?.is_some());
+    let mut scan = client.scan(&options).await?;
+    let mut seen = 0;
+    while let Some((_, entry)) = scan.next().await? {
+        assert_eq!(entry.value.len(), VALUE_BYTES);
+        seen += 1;
+    }
+    assert!(scan.is_complete());
+    assert_eq!(seen, ROWS);
+    let growth = memory_mib(router, "VmHWM:")?.saturating_sub(at_rest);
+    println!("{at_rest} MiB at rest, {growth} MiB more at the peak");
+    assert!(growth < GROWTH_MIB_MAX, "{growth} MiB for pages of 3 MiB");
+    Ok(())
+}
+
+/// The memory the process has now. The most it has from here on is counted anew: loading the map
+/// took more than it kept.
+fn forget_peak(router: &mut Router) -> Result<u64> {
+    fs::write(format!("/proc/{}/clear_refs", router.pid()?), "5")?;
+    memory_mib(router, "VmRSS:")
+}
+
+fn memory_mib(router: &mut Router, what: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", router.pid()?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .ok_or("no such line")?;
+    Ok(kib.trim().parse::<u64>()? / 1_024)
+}

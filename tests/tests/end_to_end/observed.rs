@@ -1,0 +1,119 @@
+//! What a router shows of itself: metrics, `/healthz`, `grpc.health.v1`.
+
+use std::time::Duration;
+
+use freehold_client::Consistency;
+use freehold_tests::Engine;
+use tonic::transport::Channel;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::scene::{Cluster, Result, keys_of, until};
+
+/// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
+const FAMILIES: [(&str, &str); 6] = [
+    ("freehold_requests", "counter"),
+    ("freehold_operation_seconds", "histogram"),
+    ("freehold_statement_seconds", "histogram"),
+    ("freehold_statement_rows", "histogram"),
+    ("freehold_errors", "counter"),
+    ("freehold_turned_away", "counter"),
+];
+
+async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> Result<()> {
+    let cluster = Cluster::of_two(engine, "").await?;
+    let client = cluster.client().await?;
+    for key in keys_of(0, 2, "m").take(30) {
+        client.put(key.clone(), "v", None).await?;
+        client.get(key, &Consistency::Strong).await?;
+    }
+    assert!(client.put("", "v", None).await.is_err());
+    // A family without a label set yet is not shown: an error makes the last one appear.
+    cluster.masters[1]
+        .connect()
+        .await?
+        .run("RENAME TABLE store TO elsewhere")
+        .await?;
+    let lost = keys_of(1, 2, "m").next().ok_or("endless")?;
+    assert!(client.put(lost, "v", None).await.is_err());
+    let (status, metrics) = cluster.router.http_get("/metrics").await?;
+    assert_eq!(status, 200);
+    for (family, kind) in FAMILIES {
+        let declared = format!("# TYPE {family} {kind}\n");
+        assert!(
+            metrics.contains(&declared),
+            "{declared} is missing in\n{metrics}"
+        );
+    }
+    for line in [
+        r#"freehold_requests_total{method="Put",code="OK"} 30"#,
+        r#"freehold_requests_total{method="Get",code="OK"} 30"#,
+        r#"freehold_requests_total{method="Put",code="INVALID_ARGUMENT"} 1"#,
+        r#"freehold_operation_seconds_count{shard="a",operation="put"} 30"#,
+        r#"freehold_statement_rows_sum{shard="a",operation="put"} 30.0"#,
+        r#"freehold_operation_seconds_count{shard="b",operation="get"} 0"#,
+        r#"freehold_errors_total{shard="b",reason="SCHEMA"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    Ok(())
+}
+
+async fn health_shows_a_shard_that_is_down_and_when_it_is_back(engine: Engine) -> Result<()> {
+    let mut cluster = Cluster::of_two(engine, "").await?;
+    let endpoint = Channel::from_shared(format!("http://{}", cluster.router.address()))?;
+    let mut health = HealthClient::new(endpoint.connect().await?);
+    for service in ["", "freehold.v1.KeyValue", "shard/a", "shard/b"] {
+        until("all to be shown as up", async || {
+            Ok(status(&mut health, service).await? == ServingStatus::Serving)
+        })
+        .await?;
+    }
+    cluster.masters[1].kill();
+    until("shard b to be shown as down", async || {
+        Ok(status(&mut health, "shard/b").await? == ServingStatus::NotServing)
+    })
+    .await?;
+    for service in ["", "freehold.v1.KeyValue", "shard/a"] {
+        assert_eq!(
+            status(&mut health, service).await?,
+            ServingStatus::Serving,
+            "{service}"
+        );
+    }
+    let (code, page) = cluster.router.http_get("/healthz").await?;
+    let page: serde_json::Value = serde_json::from_str(&page)?;
+    assert_eq!(code, 200, "the other shard is served: {page}");
+    assert_eq!(page["shards"]["a"]["up"], true, "{page}");
+    assert_eq!(page["shards"]["b"]["up"], false, "{page}");
+    assert_ne!(page["shards"]["b"]["reason"], "", "{page}");
+    let shown = cluster.router.admin_cli(&["shards"]).await?;
+    assert!(shown.stdout.contains('b'), "{shown:?}");
+
+    cluster.masters[1].start_again().await?;
+    until("shard b to be shown as up", async || {
+        Ok(status(&mut health, "shard/b").await? == ServingStatus::Serving)
+    })
+    .await?;
+    let stranger = health.check(request("shard/nobody")).await;
+    assert!(stranger.is_err_and(|status| status.code() == tonic::Code::NotFound));
+    Ok(())
+}
+
+async fn status(health: &mut HealthClient<Channel>, service: &str) -> Result<ServingStatus> {
+    Ok(health.check(request(service)).await?.into_inner().status())
+}
+
+fn request(service: &str) -> tonic::Request<HealthCheckRequest> {
+    let mut request = tonic::Request::new(HealthCheckRequest {
+        service: service.to_owned(),
+    });
+    request.set_timeout(Duration::from_secs(10));
+    request
+}
+
+on_servers!(
+    metrics_have_every_family_and_count_what_was_asked,
+    health_shows_a_shard_that_is_down_and_when_it_is_back,
+);

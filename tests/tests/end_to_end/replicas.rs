@@ -1,0 +1,204 @@
+//! EVENTUAL reads on real replicas.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use freehold_client::{Client, Consistency, Error, Source};
+use freehold_tests::{Engine, Router, Server, Shard, replication};
+
+use crate::scene::{Result, client, keys_of, until};
+
+/// A master with two replicas, and what serves them.
+struct Scene {
+    // Ends with the scene.
+    _router: Router,
+    client: Client,
+    master: Server,
+    replicas: [Server; 2],
+}
+
+impl Scene {
+    async fn new(engine: Engine, more: &str) -> Result<Self> {
+        let master = Server::of(engine).await?;
+        let (first, second) = tokio::try_join!(
+            replication::start_replica(&master),
+            replication::start_replica(&master)
+        )?;
+        let shard = Shard::new("a", &master, &[&first, &second]);
+        let router = Router::init_and_serve(&[shard], more).await?;
+        let client = client(&router).await?;
+        client.put("k", "old", None).await?;
+        let scene = Self {
+            _router: router,
+            client,
+            master,
+            replicas: [first, second],
+        };
+        scene.catch_up().await?;
+        Ok(scene)
+    }
+
+    async fn catch_up(&self) -> Result<()> {
+        for replica in &self.replicas {
+            replication::wait_until_caught_up(&self.master, replica).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<(String, Source), Error> {
+        let reply = self.client.get("k", &Consistency::Eventual).await?;
+        let value = reply.entry.map_or_else(String::new, |entry| {
+            String::from_utf8_lossy(&entry.value).into_owned()
+        });
+        Ok((value, reply.served.source))
+    }
+
+    /// How often each answer comes.
+    async fn reads(&self, count: u32) -> Result<BTreeMap<(String, String), u32>> {
+        let mut seen = BTreeMap::new();
+        for _ in 0..count {
+            let (value, source) = self.read().await?;
+            *seen.entry((value, format!("{source:?}"))).or_default() += 1;
+        }
+        Ok(seen)
+    }
+
+    async fn until_read_from(&self, source: Source) -> Result<()> {
+        until("reads from there", async || {
+            // Several in a row: turns go round.
+            for _ in 0..4 {
+                match self.read().await {
+                    Ok((_, seen)) if seen == source => {}
+                    _ => return Ok(false),
+                }
+            }
+            Ok(true)
+        })
+        .await
+    }
+}
+
+fn seen<const N: usize>(answers: [(&str, &str, u32); N]) -> BTreeMap<(String, String), u32> {
+    answers
+        .into_iter()
+        .map(|(value, source, count)| ((value.to_owned(), source.to_owned()), count))
+        .collect()
+}
+
+/// A replica that stands still shows the old value, the other the new one: so turns are seen.
+async fn replicas_take_turns(engine: Engine) -> Result<()> {
+    let scene = Scene::new(engine, "").await?;
+    scene.until_read_from(Source::Replica).await?;
+    replication::stop_applier(&scene.replicas[0]).await?;
+    scene.client.put("k", "new", None).await?;
+    replication::wait_until_caught_up(&scene.master, &scene.replicas[1]).await?;
+    let strong = scene.client.get("k", &Consistency::Strong).await?;
+    assert_eq!(strong.served.source, Source::Master);
+    assert_eq!(strong.entry.map(|entry| entry.value), Some("new".into()));
+    let turns = seen([("old", "Replica", 20), ("new", "Replica", 20)]);
+    assert_eq!(scene.reads(40).await?, turns);
+    replication::start_applier(&scene.replicas[0]).await?;
+    scene.catch_up().await?;
+    assert_eq!(scene.reads(40).await?, seen([("new", "Replica", 40)]));
+    Ok(())
+}
+
+/// No read fails when replicas go, not even those on their way.
+async fn replicas_that_are_gone_are_avoided_and_come_back(engine: Engine) -> Result<()> {
+    let mut scene = Scene::new(engine, "").await?;
+    scene.until_read_from(Source::Replica).await?;
+    scene.replicas[0].kill();
+    for _ in 0..100 {
+        scene.read().await?;
+    }
+    scene.until_read_from(Source::Replica).await?;
+    assert_eq!(scene.reads(40).await?, seen([("old", "Replica", 40)]));
+
+    scene.replicas[1].stop().await?;
+    for _ in 0..100 {
+        scene.read().await?;
+    }
+    scene.until_read_from(Source::Master).await?;
+    assert_eq!(scene.reads(40).await?, seen([("old", "Master", 40)]));
+
+    scene.replicas[0].start_again().await?;
+    scene.until_read_from(Source::Replica).await?;
+    assert_eq!(scene.reads(40).await?, seen([("old", "Replica", 40)]));
+    Ok(())
+}
+
+/// What is sent to a frozen replica waits for its deadline at worst; then it is avoided.
+async fn a_frozen_replica_is_avoided(engine: Engine) -> Result<()> {
+    let more = "[server]\nrequest_timeout_ms = 1000\n[lanes]\nstatement_timeout_ms = 500\n";
+    let mut scene = Scene::new(engine, more).await?;
+    scene.until_read_from(Source::Replica).await?;
+    scene.replicas[0].freeze()?;
+    scene.until_read_from(Source::Replica).await?;
+    for _ in 0..100 {
+        let began = tokio::time::Instant::now();
+        assert_eq!(scene.read().await?.1, Source::Replica);
+        assert!(
+            began.elapsed() < Duration::from_millis(1_500),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    scene.replicas[0].thaw()?;
+    Ok(())
+}
+
+async fn the_config_keeps_eventual_reads_from_the_master(engine: Engine) -> Result<()> {
+    let mut scene = Scene::new(engine, "[reads]\neventual_falls_back_to_master = false\n").await?;
+    scene.until_read_from(Source::Replica).await?;
+    for replica in &mut scene.replicas {
+        replica.kill();
+    }
+    until("reads to be refused", async || {
+        Ok(scene.read().await.is_err())
+    })
+    .await?;
+    for _ in 0..20 {
+        match scene.read().await {
+            Err(Error::NotApplied { reason, .. }) => assert_eq!(reason, "SHARD_UNAVAILABLE"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let strong = scene.client.get("k", &Consistency::Strong).await?;
+    assert_eq!(strong.served.source, Source::Master);
+    Ok(())
+}
+
+/// The replica has no row of the shard: whatever it answered would be wrong.
+async fn a_replica_of_another_shard_is_never_used(engine: Engine) -> Result<()> {
+    let (a, b) = tokio::try_join!(Server::of(engine), Server::of(engine))?;
+    let replica_of_b = replication::start_replica(&b).await?;
+    let shards = [
+        Shard::new("a", &a, &[&replica_of_b]),
+        Shard::new("b", &b, &[]),
+    ];
+    let router = Router::init_and_serve(&shards, "").await?;
+    let client = client(&router).await?;
+    let keys: Vec<String> = keys_of(0, 2, "a").take(50).collect();
+    for key in &keys {
+        client.put(key.clone(), "v", None).await?;
+    }
+    replication::wait_until_caught_up(&b, &replica_of_b).await?;
+    until("the replica to be looked at", async || {
+        let shards = router.admin_cli(&["shards", "--json"]).await?.success()?;
+        Ok(shards.contains("belongs to shard"))
+    })
+    .await?;
+    for key in &keys {
+        let reply = client.get(key.clone(), &Consistency::Eventual).await?;
+        assert_eq!(reply.served.source, Source::Master, "{key}");
+        assert!(reply.entry.is_some(), "{key}");
+    }
+    Ok(())
+}
+
+on_servers!(
+    replicas_take_turns,
+    replicas_that_are_gone_are_avoided_and_come_back,
+    a_frozen_replica_is_avoided,
+    the_config_keeps_eventual_reads_from_the_master,
+    a_replica_of_another_shard_is_never_used,
+);

@@ -1,0 +1,98 @@
+//! Clusters to break, and how to wait for what they do.
+
+use std::time::Duration;
+
+use freehold_client::{Client, ClientOptions};
+use freehold_core::{Key, slot::even_share};
+use freehold_tests::{Engine, Router, Server, Shard};
+use tokio::time::{Instant, sleep};
+
+/// What tests return: whatever went wrong, in words.
+pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// For everything that a test waits for; far above what any of it takes.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
+/// Shards are named in the order of the config.
+pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Masters without replicas, and a router that serves them.
+pub(crate) struct Cluster {
+    // First: it ends before its servers do.
+    pub(crate) router: Router,
+    pub(crate) masters: Vec<Server>,
+}
+
+impl Cluster {
+    /// Two masters of one engine. `more` is TOML that comes before the shards.
+    pub(crate) async fn of_two(engine: Engine, more: &str) -> Result<Self> {
+        let (a, b) = tokio::try_join!(Server::of(engine), Server::of(engine))?;
+        Self::on(vec![a, b], more).await
+    }
+
+    /// Initialises these masters and serves them.
+    pub(crate) async fn on(masters: Vec<Server>, more: &str) -> Result<Self> {
+        let shards = shards(&masters);
+        let router = Router::init_and_serve(&shards, more).await?;
+        Ok(Self { router, masters })
+    }
+
+    /// Calls to the router.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        client(&self.router).await
+    }
+}
+
+/// One shard for each of these masters.
+pub(crate) fn shards(masters: &[Server]) -> Vec<Shard> {
+    let named = NAMES.iter().zip(masters);
+    named
+        .map(|(name, master)| Shard::new(name, master, &[]))
+        .collect()
+}
+
+/// Calls to a router.
+pub(crate) async fn client(router: &Router) -> Result<Client> {
+    let address = router.address().to_string();
+    Ok(Client::connect(&address, &ClientOptions::default()).await?)
+}
+
+/// Endless keys that belong to one of so many shards, as `init` deals slots out.
+pub(crate) fn keys_of(shard: usize, shards: usize, prefix: &str) -> impl Iterator<Item = String> {
+    let share = even_share(shard, shards);
+    (0_u64..)
+        .map(move |number| format!("{prefix}:{number}"))
+        .filter(move |key| share.contains(&slot_of(key)))
+}
+
+/// The slot of a key.
+pub(crate) fn slot_of(key: &str) -> u16 {
+    Key::new(key.to_owned()).expect("a key").slot().0
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    while !holds().await? {
+        if Instant::now() >= deadline {
+            return Err(format!("waited {} s for {what}", WITHIN.as_secs()).into());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// A random number that is printed, so that a failure can be tried again with
+/// `FREEHOLD_TEST_SEED`.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("FREEHOLD_TEST_SEED").ok();
+    let seed = given.and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        let mut drawn = [0; 8];
+        std::fs::File::open("/dev/urandom")
+            .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut drawn))
+            .expect("/dev/urandom");
+        u64::from_ne_bytes(drawn)
+    });
+    println!("FREEHOLD_TEST_SEED={seed}");
+    seed
+}

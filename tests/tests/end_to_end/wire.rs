@@ -1,0 +1,170 @@
+//! Calls as any gRPC client makes them, with everything that came back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use freehold_proto::v1::{
+    self, key_value_client::KeyValueClient, pipeline_request, pipeline_response,
+};
+use freehold_tests::Router;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::{RpcStatusExt as _, StatusExt as _};
+
+use crate::{history, scene::Result};
+
+/// The generated client, on a connection of its own.
+pub(crate) type Stub = KeyValueClient<Channel>;
+
+/// Opens a connection.
+pub(crate) async fn stub(router: &Router) -> Result<Stub> {
+    Ok(KeyValueClient::connect(format!("http://{}", router.address())).await?)
+}
+
+/// How one request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) code: Code,
+    /// Of the `ErrorInfo` in the domain `freehold`; empty without one.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) took: Duration,
+}
+
+impl Verdict {
+    /// Of a call.
+    pub(crate) fn of<T>(result: &Result<T, Status>, began: Instant) -> Self {
+        let took = began.elapsed();
+        match result {
+            Ok(_) => Self::ok(took),
+            Err(status) => {
+                let info = status.get_error_details().error_info().cloned();
+                Self {
+                    code: status.code(),
+                    reason: info
+                        .filter(|info| info.domain == "freehold")
+                        .map_or_else(String::new, |info| info.reason),
+                    message: status.message().to_owned(),
+                    took,
+                }
+            }
+        }
+    }
+
+    /// Of one request of a pipeline.
+    pub(crate) fn of_item(response: &Option<pipeline_response::Response>, took: Duration) -> Self {
+        let Some(pipeline_response::Response::Error(status)) = response else {
+            return Self::ok(took);
+        };
+        let info = status.get_error_details().error_info().cloned();
+        Self {
+            code: Code::from_i32(status.code),
+            reason: info
+                .filter(|info| info.domain == "freehold")
+                .map_or_else(String::new, |info| info.reason),
+            message: status.message.clone(),
+            took,
+        }
+    }
+
+    fn ok(took: Duration) -> Self {
+        Self {
+            code: Code::Ok,
+            reason: String::new(),
+            message: String::new(),
+            took,
+        }
+    }
+
+    /// What it says of a write: only an `ErrorInfo` proves that nothing was applied.
+    pub(crate) fn of_write(&self) -> history::Ending {
+        match (self.code, self.reason.as_str()) {
+            (Code::Ok, _) => history::Ending::Applied,
+            (_, "" | "OUTCOME_UNKNOWN") => history::Ending::Unknown,
+            _ => history::Ending::NotApplied,
+        }
+    }
+}
+
+/// Stores a value.
+pub(crate) async fn put(stub: &Stub, key: &str, value: &str, timeout: Duration) -> Verdict {
+    let mut request = tonic::Request::new(v1::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ttl: None,
+    });
+    request.set_timeout(timeout);
+    let began = Instant::now();
+    Verdict::of(&stub.clone().put(request).await, began)
+}
+
+/// Reads a value.
+pub(crate) async fn get(stub: &Stub, key: &str, timeout: Duration) -> Verdict {
+    let mut request = tonic::Request::new(v1::GetRequest {
+        key: key.to_owned().into(),
+        read: None,
+    });
+    request.set_timeout(timeout);
+    let began = Instant::now();
+    Verdict::of(&stub.clone().get(request).await, began)
+}
+
+/// A put as a request of a pipeline.
+pub(crate) fn pipelined_put(key: &str, value: &str) -> pipeline_request::Request {
+    pipeline_request::Request::Put(v1::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ttl: None,
+    })
+}
+
+/// What came back of a stream.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    /// By id, every answer that came.
+    pub(crate) answers: BTreeMap<u64, Vec<Verdict>>,
+    /// The stream's own end.
+    pub(crate) end: Verdict,
+}
+
+/// Sends requests on one stream, ids from 0 on, half-closes it, and takes everything that comes
+/// back. `sent` is told how many were handed over.
+pub(crate) async fn pipeline(
+    stub: &Stub,
+    requests: Vec<pipeline_request::Request>,
+    sent: mpsc::Sender<u64>,
+) -> Result<Streamed> {
+    let (sender, outbound) = mpsc::channel(64);
+    let began = Instant::now();
+    let mut responses = stub
+        .clone()
+        .pipeline(ReceiverStream::new(outbound))
+        .await?
+        .into_inner();
+    tokio::spawn(async move {
+        for (id, request) in (0..).zip(requests) {
+            let request = v1::PipelineRequest {
+                id,
+                request: Some(request),
+            };
+            if sender.send(request).await.is_err() {
+                return;
+            }
+            // Nobody has to listen.
+            let _ = sent.try_send(id + 1);
+        }
+    });
+    let mut answers: BTreeMap<u64, Vec<Verdict>> = BTreeMap::new();
+    let end = loop {
+        let message = responses.message().await;
+        match message {
+            Ok(Some(response)) => {
+                let verdict = Verdict::of_item(&response.response, began.elapsed());
+                answers.entry(response.id).or_default().push(verdict);
+            }
+            Ok(None) => break Verdict::ok(began.elapsed()),
+            Err(status) => break Verdict::of::<()>(&Err(status), began),
+        }
+    };
+    Ok(Streamed { answers, end })
+}
