@@ -95,6 +95,15 @@ install_node() {
     cp -- "$wanted" "$have"
 }
 
+# One test imports every package that apt knows of, and says what is missing if that is too few.
+install_package_index() {
+    command -v apt-cache >/dev/null || return 0
+    (($(apt-cache dumpavail | grep --count '^Package:') >= 60000)) && return
+    ((EUID == 0)) || fail 'apt knows too few packages; run: sudo apt-get update'
+    apt-get update -qq
+    apt_updated=true
+}
+
 install_all() {
     command -v cc >/dev/null || apt_get 'a C compiler is missing' gcc libc6-dev
     install_mariadb
@@ -103,4 +112,5 @@ install_all() {
     cargo_tool deny cargo-deny
     install_python
     install_node
+    install_package_index
 }
