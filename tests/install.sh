@@ -1,4 +1,5 @@
 # Sourced by tests/run: puts what the tests need into "$cache", or fails and says how to get it.
+# With "$docker", database servers come from images instead.
 # shellcheck shell=bash
 
 apt_updated=false
@@ -106,8 +107,10 @@ install_package_index() {
 
 install_all() {
     command -v cc >/dev/null || apt_get 'a C compiler is missing' gcc libc6-dev
-    install_mariadb
-    install_mysql
+    if ! "$docker"; then
+        install_mariadb
+        install_mysql
+    fi
     cargo_tool nextest cargo-nextest
     cargo_tool deny cargo-deny
     install_python
