@@ -32,9 +32,8 @@ impl Dial for Server {
 
 /// At most one connection to a server.
 ///
-/// Whoever uses it takes it out and puts it back only after success. What was dropped half way,
-/// got no answer or was refused is so never used again; a new connection may also reach another
-/// server behind the same name.
+/// Whoever uses it takes it out, and puts it back only if it is still good: what was dropped half
+/// way or got no answer is never used again.
 pub(crate) struct Link<D> {
     server: D,
     idle: Option<(Box<dyn SweepConnection>, Instant)>,
