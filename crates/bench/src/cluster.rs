@@ -3,7 +3,7 @@
 
 use freehold_client::{Client, ClientOptions, Write};
 use freehold_tests::{Engine, Login, Router, Server, ServerOptions, Shard};
-use mysql_async::{Opts, prelude::Queryable};
+use mysql_async::{Opts, OptsBuilder, prelude::Queryable};
 
 use crate::{data, error::Error};
 
@@ -47,10 +47,11 @@ impl Cluster {
 
     /// Where the database is, for drivers.
     pub(crate) fn database_options(&self) -> Result<Opts, Error> {
-        Ok(
-            Opts::from_url(&self.database.dsn(&Login::admin()))
-                .map_err(mysql_async::Error::from)?,
-        )
+        let url = self.database.dsn(&Login::admin());
+        let options = Opts::from_url(&url).map_err(mysql_async::Error::from)?;
+        // Over TCP, as from another machine and as Freehold itself: the driver would look for a
+        // local socket.
+        Ok(OptsBuilder::from_opts(options).prefer_socket(false).into())
     }
 
     /// Where the router is.

@@ -98,3 +98,45 @@ async fn a_master_that_was_away_is_swept_again_on_mariadb() -> Result {
 async fn a_master_that_was_away_is_swept_again_on_mysql() -> Result {
     a_master_that_was_away_is_swept_again(Engine::MySql).await
 }
+
+/// A long snapshot, such as a backup's, holds the purge up.
+async fn a_purge_that_is_held_up_stops_it(engine: Engine) -> Result {
+    let shard = Shard::new(engine).await?;
+    let mut backup = shard.master.connect().await?;
+    backup
+        .run("START TRANSACTION WITH CONSISTENT SNAPSHOT; SELECT COUNT(*) FROM store")
+        .await?;
+    let mut writer = shard.master.connect().await?;
+    for _ in 0..1_500 {
+        writer.run("UPDATE heartbeat SET seq = seq + 1").await?;
+    }
+    shard.put_expired("key", 500).await?;
+    let settings = SweeperSettings {
+        purge_backlog_max: Some(1_000),
+        ..Default::default()
+    };
+    let sweeper = shard.sweeper(1, settings);
+    sweeper
+        .until("it waits for the purge", |_| {
+            sweeper.waits_for() == Some("purge")
+        })
+        .await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(sweeper.state().rows_deleted, 0);
+
+    backup.run("COMMIT").await?;
+    sweeper
+        .until("all are gone", |state| state.rows_deleted == 500)
+        .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_is_held_up_stops_it_on_mariadb() -> Result {
+    a_purge_that_is_held_up_stops_it(Engine::MariaDb).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_is_held_up_stops_it_on_mysql() -> Result {
+    a_purge_that_is_held_up_stops_it(Engine::MySql).await
+}

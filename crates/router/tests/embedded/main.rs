@@ -1,5 +1,7 @@
 //! The whole router over embedded shards, through its real listeners.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod fixture;
 
 mod batches;
