@@ -37,8 +37,9 @@ pub(super) fn refusal(code: u16) -> Option<Refusal> {
         // Locks and deadlocks; limits of connections, of an account's rate and of statements;
         // a statement whose table changed while it was prepared.
         LOCK_WAIT_TIMEOUT | DEADLOCK | 1040 | 1203 | 1226 | 1461 | 1615 => Refusal::Busy,
-        // read_only, super_read_only, innodb_read_only, a session that may only read.
-        1290 | 1792 | 1836 => Refusal::ReadOnly,
+        // read_only, super_read_only, a session that may only read; innodb_read_only, for which
+        // MariaDB has 1036 and MySQL the lock of a file (1015).
+        1015 | 1036 | 1290 | 1792 | 1836 => Refusal::ReadOnly,
         // No such database, table or column.
         1049 | 1054 | 1146 | 1932 => Refusal::Schema,
         // Accounts, hosts, passwords that have to be changed, rights of every width.

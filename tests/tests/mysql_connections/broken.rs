@@ -1,0 +1,181 @@
+//! The truth about a write when its connection breaks, and about a connection whose call was given
+//! up.
+
+use std::time::Duration;
+
+use freehold_core::Key;
+use freehold_storage::{Columns, DataConnection, Outcome, StorageError};
+use freehold_tests::{Engine, Sql};
+use tokio::time::{sleep, timeout};
+
+use crate::shard::{Result, Shard, WITHIN, expire, is_lost, is_unreachable, keys, row};
+
+on_servers!(
+    a_write_whose_connection_is_killed_has_an_unknown_outcome,
+    a_connection_that_was_killed_while_idle_is_found_out_by_a_ping,
+    a_killed_statement_is_not_called_refused,
+    a_dropped_call_leaves_no_connection_behind,
+    a_server_that_does_not_answer_is_unreachable_in_time,
+);
+
+/// A transaction that holds the row of a key.
+async fn hold(shard: &Shard, key: &Key) -> Result<Sql> {
+    let mut sql = shard.home.connect().await?;
+    let slot = key.slot();
+    sql.run(&format!(
+        "BEGIN; SELECT slot FROM store WHERE slot = {slot} FOR UPDATE"
+    ))
+    .await?;
+    Ok(sql)
+}
+
+/// Ends the session that runs a statement on `store`, once it does.
+async fn end_writer(shard: &Shard, how: &str) -> Result<()> {
+    let mut sql = shard.home.connect().await?;
+    let writer = "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
+                  AND (info LIKE 'REPLACE INTO store%' OR info LIKE 'UPDATE store%')";
+    let find = async {
+        loop {
+            if let Some(id) = sql.first::<u64>(writer).await? {
+                return sql.run(&format!("{how} {id}")).await;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    Ok(timeout(WITHIN, find).await??)
+}
+
+/// Each kind of write of one row, ended while it waits for the row.
+async fn ended_writes(engine: Engine, how: &str) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let key = &keys(1)[0];
+    let mut data = shard.data().await?;
+    assert_eq!(
+        data.put(&shard.fence, &[row(key, "v")]).await,
+        [Outcome::Applied(())]
+    );
+    for kind in 0..3 {
+        let held = hold(&shard, key).await?;
+        let mut data = shard.data().await?;
+        let write = async {
+            match kind {
+                0 => is_lost(&data.put(&shard.fence, &[row(key, "w")]).await[0]),
+                1 => is_lost(&data.delete(&shard.fence, std::slice::from_ref(key)).await[0]),
+                _ => is_lost(&data.expire(&shard.fence, &[expire(key, Some(1))]).await[0]),
+            }
+        };
+        let (is_lost, ended) = tokio::join!(write, end_writer(&shard, how));
+        ended?;
+        assert!(is_lost, "write {kind} after {how}");
+        // It is known to be broken: nothing is sent any more.
+        assert!(is_unreachable(
+            &data.put(&shard.fence, &[row(key, "x")]).await[0]
+        ));
+        held.close().await?;
+        assert_eq!(shard.stored(key).await?, Some(b"v".to_vec()));
+    }
+    Ok(())
+}
+
+async fn a_write_whose_connection_is_killed_has_an_unknown_outcome(engine: Engine) -> Result<()> {
+    ended_writes(engine, "KILL CONNECTION").await
+}
+
+async fn a_killed_statement_is_not_called_refused(engine: Engine) -> Result<()> {
+    ended_writes(engine, "KILL QUERY").await
+}
+
+async fn a_connection_that_was_killed_while_idle_is_found_out_by_a_ping(
+    engine: Engine,
+) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let key = &keys(1)[0];
+    let mut pinged = shard.data().await?;
+    let mut written = shard.data().await?;
+    pinged.ping().await?;
+    // Prepared before: a statement that cannot even be prepared was certainly not run.
+    assert_eq!(
+        written.put(&shard.fence, &[row(key, "v")]).await,
+        [Outcome::Applied(())]
+    );
+    let mut sql = shard.home.connect().await?;
+    let others = "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
+                  AND user = 'admin'";
+    for id in sql.rows::<u64>(others).await? {
+        // Some are of connections that closed a moment ago.
+        let _ = sql.run(&format!("KILL {id}")).await;
+    }
+    sleep(Duration::from_millis(100)).await;
+    assert!(matches!(
+        pinged.ping().await,
+        Err(StorageError::Unreachable { .. })
+    ));
+    assert!(is_unreachable(
+        &pinged.put(&shard.fence, &[row(key, "v")]).await[0]
+    ));
+    // Without the ping nobody can tell whether the server had read the statement.
+    assert!(is_lost(
+        &written.put(&shard.fence, &[row(key, "v")]).await[0]
+    ));
+    Ok(())
+}
+
+async fn a_dropped_call_leaves_no_connection_behind(engine: Engine) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let key = &keys(1)[0];
+    let mut data = shard.data().await?;
+    assert_eq!(
+        data.put(&shard.fence, &[row(key, "v")]).await,
+        [Outcome::Applied(())]
+    );
+    let held = hold(&shard, key).await?;
+    let rows = [row(key, "w")];
+    let given_up = timeout(Duration::from_millis(300), data.put(&shard.fence, &rows)).await;
+    assert!(given_up.is_err(), "the row was held");
+    assert_unusable(&mut data, key).await;
+    held.close().await?;
+
+    let mut data = shard.data().await?;
+    // Polled once: sent, and not answered.
+    tokio::select! {
+        biased;
+        _ = data.read(std::slice::from_ref(key), Columns::Expiry) => panic!("no answer is so quick"),
+        () = std::future::ready(()) => {}
+    }
+    assert_unusable(&mut data, key).await;
+    Ok(())
+}
+
+async fn assert_unusable(data: &mut Box<dyn DataConnection>, key: &Key) {
+    let read = data.read(std::slice::from_ref(key), Columns::Expiry).await;
+    assert!(
+        matches!(read, Err(StorageError::Unreachable { .. })),
+        "{read:?}"
+    );
+    assert!(matches!(
+        data.ping().await,
+        Err(StorageError::Unreachable { .. })
+    ));
+    assert!(matches!(
+        data.claims(0).await,
+        Err(StorageError::Unreachable { .. })
+    ));
+}
+
+async fn a_server_that_does_not_answer_is_unreachable_in_time(engine: Engine) -> Result<()> {
+    let mut shard = Shard::of(engine).await?;
+    let dsn = shard.home.dsn(&freehold_tests::Login::admin());
+    let options = freehold_storage::ConnectOptions {
+        connect_timeout: Duration::from_millis(300),
+        seed: 1,
+    };
+    let server = freehold_storage::Server::new(&freehold_storage::Dsn::parse(&dsn)?, options);
+    shard.home.freeze()?;
+    let frozen = timeout(WITHIN, server.connect()).await?;
+    assert!(matches!(frozen, Err(StorageError::Unreachable { .. })));
+    shard.home.thaw()?;
+    shard.home.kill();
+    let dead = timeout(WITHIN, server.connect()).await?;
+    assert!(matches!(dead, Err(StorageError::Unreachable { .. })));
+    Ok(())
+}
