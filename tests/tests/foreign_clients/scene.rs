@@ -1,0 +1,95 @@
+//! What scripts talk to: a router, its databases, and a key tag for each shard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freehold_core::{Key, slot::even_share};
+use freehold_tests::{Engine, Result, Router, Server, ServerOptions, Shard};
+
+/// A sweeper's statements would be counted with those that a request caused.
+const NO_SWEEPING: &str = "[sweeper]\nenabled = false\n";
+
+/// A router in front of databases that can be broken.
+pub(crate) struct Scene {
+    // First: it ends before its servers do.
+    pub(crate) router: Router,
+    /// By the shard's name; embedded shards have none.
+    pub(crate) masters: BTreeMap<String, Server>,
+    /// All shards, in the order of the config.
+    pub(crate) shards: Vec<String>,
+    /// What the router's config says.
+    pub(crate) value_bytes_max: usize,
+}
+
+impl Scene {
+    /// The four embedded shards of a first minute.
+    pub(crate) async fn embedded() -> Result<Self> {
+        let mut router = Router::configure(&[], "")?;
+        router.set_environment("FREEHOLD__SWEEPER__ENABLED", "false");
+        router.serve().await?;
+        Ok(Self::new(router, BTreeMap::new(), &["a", "b", "c", "d"]))
+    }
+
+    /// Two masters, a and b; `more` is TOML besides.
+    pub(crate) async fn on(engine: Engine, more: &str) -> Result<Self> {
+        let masters = start_masters(engine).await?;
+        let shards = shards(&masters);
+        let router = Router::init_and_serve(&shards, &format!("{NO_SWEEPING}{more}")).await?;
+        Ok(Self::new(router, masters, &["a", "b"]))
+    }
+
+    /// A router over databases that somebody else set up; it may never become healthy.
+    pub(crate) fn new(router: Router, masters: BTreeMap<String, Server>, shards: &[&str]) -> Self {
+        Self {
+            router,
+            masters,
+            shards: shards.iter().map(|&name| name.to_owned()).collect(),
+            value_bytes_max: 1 << 20,
+        }
+    }
+
+    /// Starts the router again with another limit for values.
+    pub(crate) async fn allow_values_of(&mut self, bytes: usize) -> Result<()> {
+        self.router.stop(Duration::from_secs(30)).await?;
+        self.router
+            .set_environment("FREEHOLD__SERVER__VALUE_BYTES_MAX", &bytes.to_string());
+        self.value_bytes_max = bytes;
+        self.router.serve().await
+    }
+
+    /// `name=tag` for each shard: the tag's slot is its own, as `init` deals slots out.
+    pub(crate) fn tags(&self) -> Vec<(String, String)> {
+        let shards = self.shards.iter().enumerate();
+        shards
+            .map(|(index, name)| (name.clone(), tag_of(index, self.shards.len())))
+            .collect()
+    }
+}
+
+/// The masters of shards a and b.
+pub(crate) async fn start_masters(engine: Engine) -> Result<BTreeMap<String, Server>> {
+    let options = || ServerOptions::new(engine);
+    let (a, b) = tokio::try_join!(Server::start(options()), Server::start(options()))?;
+    Ok(BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]))
+}
+
+/// One shard for each master.
+pub(crate) fn shards(masters: &BTreeMap<String, Server>) -> Vec<Shard> {
+    let shards = masters.iter();
+    shards
+        .map(|(name, master)| Shard::new(name, master, &[]))
+        .collect()
+}
+
+/// A tag whose slot belongs to a shard.
+pub(crate) fn tag_of(shard: usize, shards: usize) -> String {
+    let share = even_share(shard, shards);
+    let mut tags = (0_u32..).map(|number| number.to_string());
+    tags.find(|tag| share.contains(&slot_of(tag)))
+        .expect("every share has a tag")
+}
+
+/// The slot of a tag.
+pub(crate) fn slot_of(tag: &str) -> u16 {
+    Key::new(tag.to_owned()).expect("a key").slot().0
+}
