@@ -103,7 +103,7 @@ impl Shard {
 
 /// Keys of one slot, in order.
 pub(crate) fn keys(count: usize) -> Vec<Key> {
-    let key = |index| Key::new(format!("{{t}}{index:04}")).unwrap();
+    let key = |index| Key::new(format!("{{t}}{index:04}")).expect("a short key");
     (0..count).map(key).collect()
 }
 

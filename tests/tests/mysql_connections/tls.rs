@@ -15,7 +15,7 @@ on_servers!(
 const OTHER_NAME: &str = "127.0.0.2";
 
 async fn connects(dsn: &str) -> Result<(), StorageError> {
-    server(dsn).unwrap().connect().await.map(drop)
+    server(dsn).expect("a DSN").connect().await.map(drop)
 }
 
 fn reason(outcome: Result<(), StorageError>) -> String {

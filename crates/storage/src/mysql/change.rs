@@ -1,5 +1,24 @@
 //! DELETE and EXPIRE: one UPDATE that looks at the clock after it has the row's lock, and notes in
 //! a user variable which live rows it met.
+//!
+//! **One statement, no transaction.** `SYSDATE()` is read row by row, after the lock was waited for,
+//! on both servers: an UPDATE with `NOW()` revived a key that had expired during the wait, this one
+//! does not. So nothing is held across a round trip, and after a lock wait timeout (1205) nothing is
+//! held at all; inside BEGIN it would leave the transaction open with the fence locked, on both.
+//!
+//! **The note.** Looking first and changing afterwards would answer *not there* for a row that a PUT
+//! brought in between. `@h` is written by the very evaluation that changes the row. It holds at most
+//! 263 kB (128 keys of 1,024 bytes in hex). PERSIST of a row without expiry changes nothing, so the
+//! number of changed rows would not do. MySQL calls assignments to user variables in expressions
+//! deprecated (warning 1287; 9.7 runs them). Should a release refuse them, the way that works on
+//! both is `BEGIN`, the UPDATE with a fresh version, a SELECT of the rows that show it, `COMMIT`, in
+//! one packet: twice as slow (2.8 ms instead of 1.4 for 192 keys on MariaDB, 2.9 instead of 1.8 on
+//! MySQL), and with a ROLLBACK to be sent after a refusal.
+//!
+//! **The value of a deleted row** goes at once. Kept, a deleted value of 1 MiB is logged three times
+//! with binlog_row_image=FULL, twice by the DELETE and once by the sweeper; so it is logged once
+//! (2,097,368 + 1,048,766 bytes against 1,048,792 + 190 on MariaDB, the same on MySQL). With NOBLOB
+//! it is not logged either way.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -32,8 +51,6 @@ pub(super) fn expire_bytes(row: &ExpireRow) -> usize {
 
 pub(super) async fn send_delete(session: &mut Session, fence: &Fence, keys: &[Key]) -> Sent {
     debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
-    // The value goes at once: kept until the sweeper comes, it would be written to the binlog once
-    // more.
     let set = format!("expires_at = IF({NOTE}, -1, -1), value = x''");
     change(session, fence, keys, &set).await
 }

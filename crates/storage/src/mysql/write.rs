@@ -69,14 +69,23 @@ impl Write<'_> {
         }
     }
 
-    /// How many rows from `first` on fit one packet; at least one.
-    fn fitting(&self, first: usize, packet_bytes_max: usize) -> usize {
+    /// How many rows from `first` on go into one statement; at least one.
+    fn at_once(&self, first: usize, packet_bytes_max: usize) -> usize {
         let mut bytes = PACKET_OVERHEAD_BYTES;
-        let fits = (first..self.len()).take_while(|index| {
-            bytes += self.row_bytes(*index);
-            bytes <= packet_bytes_max
-        });
-        fits.count().max(1)
+        let mut count = 0;
+        for index in first..self.len() {
+            let with_row = bytes + self.row_bytes(index);
+            if with_row > packet_bytes_max && count > 0 {
+                break;
+            }
+            (bytes, count) = (with_row, count + 1);
+        }
+        match self {
+            Self::Put(rows) => {
+                put::rows_at_once(&rows[first..first + count], bytes, packet_bytes_max)
+            }
+            Self::Delete(_) | Self::Expire(_) => count,
+        }
     }
 
     async fn send(&self, session: &mut Session, fence: &Fence) -> Sent {
@@ -127,7 +136,7 @@ pub(super) async fn write(
     let mut outcomes = Vec::with_capacity(rows.len());
     while outcomes.len() < rows.len() {
         let first = outcomes.len();
-        let count = rows.fitting(first, session.packet_bytes_max);
+        let count = rows.at_once(first, session.packet_bytes_max);
         let part = rows.part(first..first + count);
         outcomes.extend(write_part(session, fence, part).await);
         if let Some(Outcome::Failed(error)) = outcomes.last()
