@@ -23,8 +23,10 @@ use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
 };
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 
@@ -102,7 +104,8 @@ pub async fn serve(
     let public = builder()
         .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listeners.public),
+            // Without it an answer may wait 40 ms for the caller's delayed acknowledgement.
+            TcpIncoming::from(listeners.public).with_nodelay(Some(true)),
             calls.draining.clone().cancelled_owned(),
         );
     let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers));
@@ -139,7 +142,6 @@ pub async fn serve(
 
 fn builder() -> Server {
     Server::builder()
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -291,6 +291,9 @@ impl Shards {
     /// Why nobody serves a slot.
     #[must_use]
     pub fn unowned(&self, map: &ShardMap, slot: Slot) -> Failure {
+        if let Some(name) = map.successor(slot) {
+            return self.given_away(slot, name);
+        }
         let missing = map.shards().find(|(_, view)| view.fence.is_none());
         let Some((shard, view)) = missing else {
             return Failure::Misconfigured(
@@ -310,6 +313,28 @@ impl Shards {
                 shard: view.name.clone(),
                 reason: format!("slot {slot} may be its own: {}", other.reason()).into(),
             },
+        }
+    }
+
+    /// A slot that its former owner gave away, and that the new one does not claim as far as is
+    /// known here.
+    fn given_away(&self, slot: Slot, name: &str) -> Failure {
+        let Some(shard) = self.shards.iter().find(|shard| *shard.name == *name) else {
+            return Failure::Misconfigured(
+                format!(
+                    "slot {slot} was given to shard '{name}', which is not in this router's \
+                     config: add it"
+                )
+                .into(),
+            );
+        };
+        if shard.master.is_usable() {
+            // Its claim may be there by now.
+            shard.reload.notify_one();
+        }
+        Failure::Unavailable {
+            shard: shard.name.clone(),
+            reason: format!("slot {slot} is on its way there").into(),
         }
     }
 
