@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `Duration.nanos` is below it.
-const NANOS_PER_SECOND: i32 = 1_000_000_000;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
 /// The limits that a config can change.
 #[derive(Debug, Clone, Copy)]
@@ -159,11 +159,15 @@ pub fn ttl_ms(ttl: Option<prost_types::Duration>) -> Result<Option<u64>, Failure
             ),
         )
     };
-    // Converting would make sense of parts that contradict each other, such as 2 s less 1 ns.
-    if !(0..NANOS_PER_SECOND).contains(&ttl.nanos) {
+    // Not by prost's conversion: it makes sense of parts that contradict each other, such as 2 s
+    // less 1 ns, and overflows on the smallest number of seconds.
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(ttl.seconds), u32::try_from(ttl.nanos)) else {
+        return Err(wrong());
+    };
+    if nanos >= NANOS_PER_SECOND {
         return Err(wrong());
     }
-    let duration = Duration::try_from(ttl).map_err(|_| wrong())?;
+    let duration = Duration::new(seconds, nanos);
     if duration.is_zero() || duration > TTL_MAX {
         return Err(wrong());
     }
@@ -196,8 +200,15 @@ mod tests {
         assert_eq!(ttl_of(0, 1_000_001), Ok(Some(2)));
         let longest = i64::try_from(TTL_MAX.as_secs()).unwrap();
         assert_eq!(ttl_of(longest, 0), Ok(Some(3_155_760_000_000)));
-        let contradictory = [(2, -1), (-1, 2), (1, NANOS_PER_SECOND), (1, i32::MAX)];
-        let outside = [(0, 0), (-1, 0), (0, -1), (longest, 1), (i64::MAX, 0)];
+        let contradictory = [(2, -1), (-1, 2), (1, 1_000_000_000), (1, i32::MAX)];
+        let outside = [
+            (0, 0),
+            (-1, 0),
+            (0, -1),
+            (longest, 1),
+            (i64::MAX, 0),
+            (i64::MIN, 0),
+        ];
         for (seconds, nanos) in outside.into_iter().chain(contradictory) {
             let failure = ttl_of(seconds, nanos).unwrap_err();
             assert!(
