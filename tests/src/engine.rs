@@ -86,7 +86,7 @@ impl Program {
 }
 
 /// Where things are kept that are dear to make: MySQL's files, initialised data folders.
-pub fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let folder = env::var_os("FREEHOLD_TEST_CACHE").map(PathBuf::from);
     let shared = || {
         env::var_os("XDG_CACHE_HOME")

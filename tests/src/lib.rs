@@ -121,7 +121,7 @@ mod template;
 
 pub use certificates::Certificates;
 pub use cli::Answer;
-pub use engine::{Engine, Program, cache};
+pub use engine::{Engine, Program};
 pub use error::{Error, Result};
 pub use mysql_async;
 pub use options::{Durability, ServerOptions};

@@ -1,11 +1,9 @@
 //! Runs a script of `tests/clients/` against a scene.
 
-use std::env;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use freehold_tests::{Error, Process, Result, cache};
+use freehold_tests::{Error, Process, Result, clients};
 use tokio::net::TcpListener;
 
 use crate::director::direct;
@@ -16,46 +14,22 @@ const WITHIN: Duration = Duration::from_secs(300);
 
 /// Runs modules of `tests/clients/python`.
 pub(crate) async fn python(scene: &mut Scene, modules: &[&str]) -> Result<()> {
-    let program = match env::var_os("FREEHOLD_TEST_PYTHON") {
-        Some(program) => program.into(),
-        None => cache()?.join("python/bin/python"),
-    };
-    let mut command = Command::new(installed(&program)?);
+    let mut command = clients::python()?;
     command
-        .current_dir(clients().join("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(["-m", "unittest", "-v"])
         .args(modules);
     run(scene, command, "python").await
 }
 
-/// Runs files of `tests/clients/node`.
+/// Runs files of `tests/clients/node`, one after the other.
 pub(crate) async fn node(scene: &mut Scene, files: &[&str]) -> Result<()> {
-    let modules = match env::var_os("NODE_PATH") {
-        Some(folder) => folder.into(),
-        None => cache()?.join("node/node_modules"),
-    };
-    let mut command = Command::new("node");
-    command
-        .current_dir(clients().join("node"))
-        .env("NODE_PATH", installed(&modules)?)
-        .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
-        .args(files);
-    run(scene, command, "node").await
-}
-
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
-}
-
-fn installed(path: &Path) -> Result<&Path> {
-    if path.exists() {
-        return Ok(path);
+    for file in files {
+        let mut command = clients::node()?;
+        command.arg(file);
+        run(scene, command, "node").await?;
     }
-    Err(Error::Missing {
-        what: path.display().to_string(),
-        remedy: "run tests/run install".to_owned(),
-    })
+    Ok(())
 }
 
 /// Runs until the script ends, doing meanwhile what it asks for; fails with its output.
