@@ -1,8 +1,8 @@
 //! Many requests in flight on one stream.
 //!
 //! One task owns the stream. It forwards calls, keeps who waits for which answer, and when the
-//! stream ends it answers everyone: what was sent is unknown (a read: unanswered), what was not is
-//! not applied. A call keeps its permit until its answer came, even if its caller gave up: so the
+//! stream ends it answers everyone: what was sent is unknown (a read: unanswered), unless the router
+//! itself ended the stream and said that it was not applied; what was not sent is not applied. A call keeps its permit until its answer came, even if its caller gave up: so the
 //! number in flight is bounded whatever the callers do.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -171,8 +171,8 @@ async fn run(
             biased;
             response = responses.message() => match response {
                 Ok(Some(response)) => answer(response, &mut waiting),
-                Ok(None) => break "the router closed the pipeline".to_owned(),
-                Err(status) => break format!("the pipeline broke: {}", status.message()),
+                Ok(None) => break None,
+                Err(status) => break Some(status),
             },
             call = called.recv(), if requests.is_some() => {
                 let Some(Call { request, waiter }) = call else {
@@ -191,11 +191,17 @@ async fn run(
     };
     called.close();
     for (_, waiter) in waiting {
-        let error = Error::no_answer(end.clone(), waiter.kind);
+        // What a router says at the end of a stream is true of every request without an answer.
+        let error = match &end {
+            Some(status) => Error::from_status(status, waiter.kind),
+            None => Error::no_answer("the router closed the pipeline".to_owned(), waiter.kind),
+        };
         waiter.fail(error);
     }
+    let end = end.map_or_else(String::new, |status| format!(": {}", status.message()));
     while let Some(call) = called.recv().await {
-        call.waiter.fail(Error::not_sent(&end));
+        let ended = format!("the pipeline ended{end}");
+        call.waiter.fail(Error::not_sent(&ended));
     }
 }
 

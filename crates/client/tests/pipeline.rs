@@ -10,7 +10,8 @@ use freehold_proto::v1::{self, pipeline_request, pipeline_response};
 use futures::{Stream, StreamExt as _, future::join_all};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Response as Reply, Status, Streaming};
+use tonic::{Code, Response as Reply, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 type Answers = mpsc::Sender<Result<v1::PipelineResponse, Status>>;
 type Held = mpsc::Receiver<(v1::PipelineRequest, Answers)>;
@@ -218,5 +219,28 @@ async fn a_stream_that_breaks_answers_everyone_with_the_truth() {
     assert!(
         matches!(&late, Err(Error::NotApplied { reason, .. }) if reason == "NOT_SENT"),
         "{late:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_router_that_ends_the_stream_says_what_became_of_the_rest() {
+    let (client, mut held) = start(Duration::from_secs(30)).await;
+    let pipeline = client.pipeline(8).await.unwrap();
+    let ending = async {
+        let (request, answers) = held.recv().await.unwrap();
+        held.recv().await.unwrap();
+        answers.send(Ok(applied(&request))).await.unwrap();
+        let info = ErrorDetails::with_error_info("SHUTTING_DOWN", "freehold", []);
+        let end = Status::with_error_details(Code::Unavailable, "shutting down", info);
+        answers.send(Err(end)).await.unwrap();
+    };
+    let (taken, left, ()) = tokio::join!(pipeline.call(put("1")), pipeline.call(put("2")), ending);
+    assert!(
+        matches!(taken, Ok(Response::Put(put)) if put.version == 1),
+        "an answer that came before the end counts"
+    );
+    assert!(
+        matches!(&left, Err(Error::NotApplied { reason, .. }) if reason == "SHUTTING_DOWN"),
+        "{left:?}"
     );
 }

@@ -112,6 +112,15 @@ impl ShardMap {
             if owner == shard && (!write || state.is_writable()))
     }
 
+    /// The shard that a slot without an owner was given to last: its claim was not loaded yet, or
+    /// is still to be made.
+    #[must_use]
+    pub fn successor(&self, slot: Slot) -> Option<&str> {
+        let farewells = self.shards.iter().filter_map(|view| view.claim(slot));
+        let gone = farewells.filter(|claim| claim.state == SlotState::Gone);
+        gone.max_by_key(|claim| claim.slot_epoch)?.peer.as_deref()
+    }
+
     /// What is known of a shard.
     ///
     /// # Panics

@@ -53,6 +53,20 @@ fn before_any_shard_was_reached_no_slot_is_served() {
 }
 
 #[test]
+fn a_slot_that_was_given_away_has_a_successor_and_no_owner() {
+    let gone = |slot_epoch, peer: &str| SlotClaim {
+        peer: Some(peer.into()),
+        ..claim(7, SlotState::Gone, slot_epoch)
+    };
+    let map = ShardMap::new(["a", "b", "c"])
+        .with_changes(ShardId(1), snapshot(9, vec![gone(3, "c")]))
+        .with_changes(ShardId(0), snapshot(5, vec![gone(2, "b")]));
+    assert_eq!(map.route(Slot(7)), Route::Unowned);
+    assert_eq!(map.successor(Slot(7)), Some("c"), "the last one counts");
+    assert_eq!(map.successor(Slot(8)), None);
+}
+
+#[test]
 fn of_two_claims_the_higher_slot_epoch_wins_in_either_order() {
     let (old, new) = (
         snapshot(5, vec![claim(7, SlotState::Owned, 1)]),

@@ -141,6 +141,13 @@ async fn a_former_owner_gets_no_more_writes_ever(engine: Engine) -> Result<()> {
     for outcome in [through_late.stop().await?, through_other.stop().await?] {
         println!("{} calls; {:?}", outcome.done, outcome.failures);
         assert_eq!(outcome.history.count(Ending::Unknown), 0);
+        // Until the new owner's claim is loaded, callers are told to try again.
+        let mut reasons = outcome.failures.keys();
+        assert!(
+            reasons.all(|reason| reason.starts_with("not applied, SHARD_UNAVAILABLE")),
+            "{:?}",
+            outcome.failures
+        );
     }
     // New callers, on both routers.
     for router in [&late, &cluster.router] {

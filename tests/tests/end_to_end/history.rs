@@ -68,6 +68,15 @@ impl History {
         self.keys.values().filter(has).count()
     }
 
+    /// Keys whose last write has an unknown outcome and was applied: its answer was lost.
+    pub(crate) fn unanswered(&self, found: &BTreeMap<String, String>) -> Vec<&String> {
+        let lost = self.keys.iter().filter(|(key, known)| {
+            let shown = found.get(*key).cloned();
+            shown != known.acknowledged && known.unknown.as_ref() == Some(&shown)
+        });
+        lost.map(|(key, _)| key).collect()
+    }
+
     /// Adds the writes of another writer.
     pub(crate) fn merge(&mut self, other: Self) {
         for (key, known) in other.keys {

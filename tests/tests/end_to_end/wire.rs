@@ -44,7 +44,7 @@ impl Verdict {
                     reason: info
                         .filter(|info| info.domain == "freehold")
                         .map_or_else(String::new, |info| info.reason),
-                    message: status.message().to_owned(),
+                    message: with_causes(status),
                     took,
                 }
             }
@@ -84,6 +84,17 @@ impl Verdict {
             _ => history::Ending::NotApplied,
         }
     }
+}
+
+/// gRPC libraries say little themselves: what happened stands in the causes.
+fn with_causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Stores a value.
