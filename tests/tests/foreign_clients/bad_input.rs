@@ -3,7 +3,7 @@
 use freehold_tests::{Engine, Result};
 
 use crate::scene::Scene;
-use crate::script::python;
+use crate::script::{node, python};
 
 const AT_LIMITS: [&str; 1] = ["test_limits_kept"];
 
@@ -20,6 +20,7 @@ const ABOUT_VALUES: [&str; 2] = [
 async fn is_refused(mut scene: Scene) -> Result<()> {
     python(&mut scene, &AT_LIMITS).await?;
     python(&mut scene, &BEYOND).await?;
+    node(&mut scene, &["wire.test.js"]).await?;
     scene.allow_values_of(LARGEST_VALUE).await?;
     python(&mut scene, &ABOUT_VALUES).await
 }
@@ -31,5 +32,5 @@ async fn bad_input_reaches_no_embedded_shard() -> Result<()> {
 
 #[tokio::test]
 async fn bad_input_reaches_no_mariadb() -> Result<()> {
-    is_refused(Scene::on(Engine::MariaDb, "").await?).await
+    is_refused(Scene::on(Engine::MariaDb).await?).await
 }

@@ -20,15 +20,9 @@ const PYTHON: [&str; 8] = [
 /// What breaks a server, and mends it.
 const PYTHON_FAULTS: [&str; 2] = ["test_frozen", "test_down"];
 
-/// One write lane with a short queue, so that it can be filled; and as long as a server is frozen
-/// no lane gives its connection up.
-const ONE_LANE: &str = "
-[lanes]
-reads = 1
-writes = 1
-queue_keys_max = 128
-statement_timeout_ms = 120000
-";
+const NODE: [&str; 2] = ["methods.test.js", "streams.test.js"];
+
+const NODE_FAULTS: [&str; 1] = ["faults.test.js"];
 
 #[tokio::test]
 async fn python_speaks_to_embedded_shards() -> Result<()> {
@@ -36,12 +30,22 @@ async fn python_speaks_to_embedded_shards() -> Result<()> {
 }
 
 #[tokio::test]
-async fn python_speaks_to_mysql() -> Result<()> {
-    python(&mut Scene::on(Engine::MySql, "").await?, &PYTHON).await
+async fn python_speaks_to_mariadb_and_is_told_the_truth_when_it_breaks() -> Result<()> {
+    let mut scene = Scene::on(Engine::MariaDb).await?;
+    python(&mut scene, &PYTHON).await?;
+    scene.shorten_lanes().await?;
+    python(&mut scene, &PYTHON_FAULTS).await
 }
 
 #[tokio::test]
-async fn python_is_told_the_truth_about_broken_mariadb_servers() -> Result<()> {
-    let mut scene = Scene::on(Engine::MariaDb, ONE_LANE).await?;
-    python(&mut scene, &PYTHON_FAULTS).await
+async fn node_speaks_to_embedded_shards() -> Result<()> {
+    node(&mut Scene::embedded().await?, &NODE).await
+}
+
+#[tokio::test]
+async fn node_speaks_to_mysql_and_is_told_the_truth_when_it_breaks() -> Result<()> {
+    let mut scene = Scene::on(Engine::MySql).await?;
+    node(&mut scene, &NODE).await?;
+    scene.shorten_lanes().await?;
+    node(&mut scene, &NODE_FAULTS).await
 }

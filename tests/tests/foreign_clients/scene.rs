@@ -30,11 +30,11 @@ impl Scene {
         Ok(Self::new(router, BTreeMap::new(), &["a", "b", "c", "d"]))
     }
 
-    /// Two masters, a and b; `more` is TOML besides.
-    pub(crate) async fn on(engine: Engine, more: &str) -> Result<Self> {
+    /// Two masters, a and b.
+    pub(crate) async fn on(engine: Engine) -> Result<Self> {
         let masters = start_masters(engine).await?;
         let shards = shards(&masters);
-        let router = Router::init_and_serve(&shards, &format!("{NO_SWEEPING}{more}")).await?;
+        let router = Router::init_and_serve(&shards, NO_SWEEPING).await?;
         Ok(Self::new(router, masters, &["a", "b"]))
     }
 
@@ -50,10 +50,29 @@ impl Scene {
 
     /// Starts the router again with another limit for values.
     pub(crate) async fn allow_values_of(&mut self, bytes: usize) -> Result<()> {
-        self.router.stop(Duration::from_secs(30)).await?;
-        self.router
-            .set_environment("FREEHOLD__SERVER__VALUE_BYTES_MAX", &bytes.to_string());
         self.value_bytes_max = bytes;
+        self.restart_with(&[("SERVER__VALUE_BYTES_MAX", &bytes.to_string())])
+            .await
+    }
+
+    /// Starts the router again with lanes that are soon full: one for writes, of 128 keys. As long
+    /// as a server is frozen no lane gives its connection up.
+    pub(crate) async fn shorten_lanes(&mut self) -> Result<()> {
+        self.restart_with(&[
+            ("LANES__READS", "1"),
+            ("LANES__WRITES", "1"),
+            ("LANES__QUEUE_KEYS_MAX", "128"),
+            ("LANES__STATEMENT_TIMEOUT_MS", "120000"),
+        ])
+        .await
+    }
+
+    async fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        self.router.stop(Duration::from_secs(30)).await?;
+        for (name, value) in settings {
+            self.router
+                .set_environment(&format!("FREEHOLD__{name}"), value);
+        }
         self.router.serve().await
     }
 

@@ -26,7 +26,7 @@ pub(crate) async fn python(scene: &mut Scene, modules: &[&str]) -> Result<()> {
 pub(crate) async fn node(scene: &mut Scene, files: &[&str]) -> Result<()> {
     for file in files {
         let mut command = clients::node()?;
-        command.arg(file);
+        command.arg("--test-reporter=spec").arg(file);
         run(scene, command, "node").await?;
     }
     Ok(())
