@@ -1,10 +1,10 @@
 //! The stateless router.
 //!
-//! The path of a request, in the order of the files: [`server`] accepts it, [`service`] decodes it
-//! ([`unread`] explains where that fails), [`validate`] checks every limit, [`calls`] gives it a
-//! deadline, [`shards`] finds its owner in the map and its lane's [`queue`]; the [`lane`] has its
-//! next [`batch`] cut, sends it as one statement, and answers each [`request`]; [`status`] says
-//! failures in gRPC's terms.
+//! The path of a request, in the order of the files: [`server`] accepts it, on a connection that
+//! will [`linger`] at its end, [`service`] decodes it ([`unread`] explains where that fails),
+//! [`validate`] checks every limit, [`calls`] gives it a deadline, [`shards`] finds its owner in the
+//! map and its lane's [`queue`]; the [`lane`] has its next [`batch`] cut, sends it as one statement,
+//! and answers each [`request`]; [`status`] says failures in gRPC's terms.
 //!
 //! Beside it run one [`map_loader`] per shard, [`health`] and the [`admin`] service. [`router`]
 //! builds all of it from [`settings`].
@@ -17,6 +17,7 @@ pub mod deadline;
 pub mod failure;
 pub mod health;
 pub mod lane;
+pub mod linger;
 pub mod map_loader;
 pub mod metrics;
 pub mod page_token;

@@ -18,6 +18,7 @@ use freehold_proto::{
         key_value_server::{self, KeyValueServer},
     },
 };
+use futures::TryStreamExt as _;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     net::TcpListener,
@@ -34,6 +35,7 @@ use crate::{
     admin::{AdminService, Sweepers},
     calls::Calls,
     health,
+    linger::Lingering,
     router::Router,
     service::KeyValueService,
     unread,
@@ -105,7 +107,9 @@ pub async fn serve(
         .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
             // Without it an answer may wait 40 ms for the caller's delayed acknowledgement.
-            TcpIncoming::from(listeners.public).with_nodelay(Some(true)),
+            TcpIncoming::from(listeners.public)
+                .with_nodelay(Some(true))
+                .map_ok(Lingering::new),
             calls.draining.clone().cancelled_owned(),
         );
     let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers));

@@ -1,12 +1,13 @@
 //! What is really in the tables, by SQL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use freehold_client::{Client, Consistency};
+use freehold_client::{Client, Consistency, Entry, Error};
 use freehold_tests::{Server, Sql};
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    history::History,
+    history::{Effect, History},
     scene::{Result, WITHIN},
 };
 
@@ -46,32 +47,47 @@ pub(crate) async fn count(sql: &mut Sql) -> Result<u64> {
     Ok(sql.one("SELECT COUNT(*) FROM store").await?)
 }
 
-/// What the router shows of every key of a history.
+/// What the router shows of every key of a history. What it cannot answer at once it is asked
+/// again.
 pub(crate) async fn shown(client: &Client, history: &History) -> Result<BTreeMap<String, String>> {
     let keys: Vec<String> = history.keys().cloned().collect();
     let mut found = BTreeMap::new();
-    for keys in keys.chunks(500) {
+    let deadline = Instant::now() + WITHIN;
+    for keys in keys.chunks(250) {
         let mut waiting = keys.to_vec();
-        let deadline = tokio::time::Instant::now() + WITHIN;
         while !waiting.is_empty() {
-            let asked = waiting.iter().map(|key| key.clone().into()).collect();
-            let results = client.batch_get(asked, &Consistency::Strong).await?;
-            let mut again = Vec::new();
-            for (key, result) in waiting.into_iter().zip(results) {
-                match result {
-                    Ok(reply) => found.extend(
-                        reply
-                            .entry
-                            .map(|entry| (key, String::from_utf8_lossy(&entry.value).into_owned())),
-                    ),
-                    Err(_) if tokio::time::Instant::now() < deadline => again.push(key),
-                    Err(error) => return Err(error.into()),
+            let answers = ask(client, &waiting).await;
+            let (mut again, mut last_error) = (Vec::new(), None);
+            for (key, answer) in waiting.into_iter().zip(answers) {
+                match answer {
+                    Ok(value) => found.extend(value.map(|value| (key, value))),
+                    Err(error) => {
+                        again.push(key);
+                        last_error = Some(error);
+                    }
                 }
             }
             waiting = again;
+            match last_error {
+                Some(error) if Instant::now() >= deadline => return Err(error.into()),
+                Some(_) => sleep(Duration::from_millis(20)).await,
+                None => {}
+            }
         }
     }
     Ok(found)
+}
+
+async fn ask(client: &Client, keys: &[String]) -> Vec<Result<Effect, Error>> {
+    let asked = keys.iter().map(|key| key.clone().into()).collect();
+    let text = |entry: Entry| String::from_utf8_lossy(&entry.value).into_owned();
+    match client.batch_get(asked, &Consistency::Strong).await {
+        Ok(answers) => answers
+            .into_iter()
+            .map(|answer| answer.map(|reply| reply.entry.map(text)))
+            .collect(),
+        Err(error) => vec![Err(error); keys.len()],
+    }
 }
 
 /// Compares a history with what the router shows.
