@@ -7,7 +7,12 @@
 mod execute;
 mod settle;
 
-use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use freehold_core::{Fence, ShardId};
 use freehold_storage::{DataConnection, Server, StorageError};
@@ -87,6 +92,8 @@ pub struct Lane {
     /// Taken from the queue, not yet sent; oldest first.
     backlog: VecDeque<Request>,
     connection: Option<Box<dyn DataConnection>>,
+    /// Whether the connection is among those that metrics show as open.
+    counted: bool,
     last_used: Instant,
     tick: Interval,
     backoff: Backoff,
@@ -102,6 +109,7 @@ impl Lane {
             name: parts.shards.shard(parts.shard).name.clone(),
             backlog: VecDeque::new(),
             connection: None,
+            counted: false,
             last_used: Instant::now(),
             tick,
             backoff: Backoff::new(parts.seed),
@@ -112,6 +120,7 @@ impl Lane {
     /// Serves until the queue is closed and empty.
     pub async fn run(mut self) {
         loop {
+            self.count_connection();
             self.parts.queue.drain_into(&mut self.backlog);
             if !self.backlog.is_empty() {
                 self.serve().await;
@@ -120,6 +129,19 @@ impl Lane {
             } else {
                 self.idle().await;
             }
+        }
+    }
+
+    fn count_connection(&mut self) {
+        if self.connection.is_some() == self.counted {
+            return;
+        }
+        self.counted = !self.counted;
+        let open = &self.server().open;
+        if self.counted {
+            open.fetch_add(1, Ordering::Relaxed);
+        } else {
+            open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

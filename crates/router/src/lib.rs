@@ -6,7 +6,8 @@
 //! map and its lane's [`queue`]; the [`lane`] has its next [`batch`] cut, sends it as one statement,
 //! and answers each [`request`]; [`status`] says failures in gRPC's terms.
 //!
-//! Beside it run one [`map_loader`] per shard, [`health`] and the [`admin`] service. [`router`]
+//! Beside it run one [`map_loader`] per shard, [`health`], [`metrics`] and [`gauges`], and the
+//! [`admin`] service. [`router`]
 //! builds all of it from [`settings`].
 
 pub mod admin;
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod calls;
 pub mod deadline;
 pub mod failure;
+pub mod gauges;
 pub mod health;
 pub mod lane;
 pub mod linger;

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backoff::Backoff,
     calls::Calls,
+    gauges::Gauges,
     lane::{Lane, LaneParts, Opening, Role},
     map_loader::MapLoader,
     metrics::Metrics,
@@ -61,6 +62,9 @@ impl Router {
         let mut random = StdRng::seed_from_u64(seed);
         let shards = specs.iter().map(|spec| shard_of(spec, &settings)).collect();
         let shards = Arc::new(Shards::new(shards, settings.eventual_falls_back_to_master));
+        registry.register_collector(Box::new(Gauges {
+            shards: shards.clone(),
+        }));
         let router = Self {
             calls: Arc::new(Calls {
                 shards,

@@ -54,6 +54,8 @@ pub struct ServerLanes {
     pub scans: Arc<Queue>,
     /// What its lanes found.
     pub standing: ArcSwap<Standing>,
+    /// How many lanes have an open connection.
+    pub open: AtomicUsize,
 }
 
 impl ServerLanes {
@@ -67,6 +69,7 @@ impl ServerLanes {
             writes: queues(writes),
             scans: Arc::new(Queue::new(limits)),
             standing: ArcSwap::from_pointee(Standing::Starting),
+            open: AtomicUsize::new(0),
         }
     }
 

@@ -12,13 +12,26 @@ use tonic_health::pb::{
 use crate::scene::{Cluster, Result, keys_of, until};
 
 /// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
-const FAMILIES: [(&str, &str); 6] = [
+const FAMILIES: [(&str, &str); 19] = [
     ("freehold_requests", "counter"),
     ("freehold_operation_seconds", "histogram"),
     ("freehold_statement_seconds", "histogram"),
     ("freehold_statement_rows", "histogram"),
     ("freehold_errors", "counter"),
     ("freehold_turned_away", "counter"),
+    ("freehold_queued_requests", "gauge"),
+    ("freehold_lanes", "gauge"),
+    ("freehold_lanes_open", "gauge"),
+    ("freehold_server_usable", "gauge"),
+    ("freehold_slots_owned", "gauge"),
+    ("freehold_sweeper_rows_deleted", "counter"),
+    ("freehold_sweeper_batches", "counter"),
+    ("freehold_sweeper_batch_duration_seconds", "histogram"),
+    ("freehold_sweeper_oldest_expired_row_age_seconds", "gauge"),
+    ("freehold_sweeper_rows_due", "gauge"),
+    ("freehold_sweeper_lease_held", "gauge"),
+    ("freehold_sweeper_waiting", "gauge"),
+    ("freehold_sweeper_errors", "counter"),
 ];
 
 async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> Result<()> {
@@ -39,6 +52,7 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
     assert!(client.put(lost, "v", None).await.is_err());
     let (status, metrics) = cluster.router.http_get("/metrics").await?;
     assert_eq!(status, 200);
+    let server = format!("127.0.0.1:{}", cluster.masters[0].port());
     for (family, kind) in FAMILIES {
         let declared = format!("# TYPE {family} {kind}\n");
         assert!(
@@ -54,6 +68,11 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         r#"freehold_statement_rows_sum{shard="a",operation="put"} 30.0"#,
         r#"freehold_operation_seconds_count{shard="b",operation="get"} 0"#,
         r#"freehold_errors_total{shard="b",reason="SCHEMA"} 1"#,
+        r#"freehold_slots_owned{shard="a"} 32768"#,
+        &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lanes="reads"}} 0"#),
+        // Two for reads, four for writes, one for scans.
+        &format!(r#"freehold_lanes{{shard="a",server="{server}",role="master"}} 7"#),
+        &format!(r#"freehold_server_usable{{shard="a",server="{server}",role="master"}} 1"#),
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
@@ -88,8 +107,20 @@ async fn health_shows_a_shard_that_is_down_and_when_it_is_back(engine: Engine) -
     assert_eq!(page["shards"]["a"]["up"], true, "{page}");
     assert_eq!(page["shards"]["b"]["up"], false, "{page}");
     assert_ne!(page["shards"]["b"]["reason"], "", "{page}");
-    let shown = cluster.router.admin_cli(&["shards"]).await?;
-    assert!(shown.stdout.contains('b'), "{shown:?}");
+    let server = format!("127.0.0.1:{}", cluster.masters[1].port());
+    let labels = format!(r#"{{shard="b",server="{server}",role="master"}}"#);
+    until("metrics to show it", async || {
+        let (_, metrics) = cluster.router.http_get("/metrics").await?;
+        let shows = |gauge: &str| metrics.contains(&format!("freehold_{gauge}{labels} 0\n"));
+        Ok(shows("server_usable") && shows("lanes_open"))
+    })
+    .await?;
+    let shards = cluster
+        .router
+        .admin_cli(&["shards", "--json"])
+        .await?
+        .success()?;
+    assert!(shards.contains(r#""usable":false"#), "{shards}");
 
     cluster.masters[1].start_again().await?;
     until("shard b to be shown as up", async || {
