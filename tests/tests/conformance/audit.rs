@@ -84,6 +84,20 @@ impl Audit {
         self.rows(ALL_ROWS).await
     }
 
+    /// Locks every row there is, until `ROLLBACK`.
+    pub(crate) async fn lock_all_rows(&mut self) -> Result<()> {
+        match self {
+            // A file has one lock for all of them.
+            Self::File(_) => self.run("BEGIN IMMEDIATE").await,
+            Self::Server(_) => {
+                self.run("BEGIN").await?;
+                self.rows("SELECT slot FROM store FOR UPDATE")
+                    .await
+                    .map(drop)
+            }
+        }
+    }
+
     /// The clock that decides, in milliseconds.
     pub(crate) async fn now_ms(&mut self) -> Result<i64> {
         let query = match self {

@@ -100,7 +100,8 @@ pub(crate) async fn fence_and_slots_are_of_one_snapshot(store: &Store) -> Result
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let changes = tokio::spawn(async move {
         let mut epoch = 1;
-        while !*stopped.borrow() {
+        // Until it is told to stop, or whoever would tell is gone.
+        while matches!(stopped.has_changed(), Ok(false)) {
             epoch += 1;
             let change = format!(
                 "BEGIN; UPDATE shard SET epoch = {epoch}, stamp = {epoch}; \

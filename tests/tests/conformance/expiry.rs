@@ -3,8 +3,10 @@
 //! A test cannot stop that clock, but it can look at it before and after a request: the request
 //! saw some moment in between, and its answer must fit one.
 
+use std::time::Duration;
+
 use freehold_core::{Key, limits::TTL_MAX};
-use freehold_storage::{ExpireRow, ScanRange};
+use freehold_storage::{ExpireRow, Outcome, Refusal, ScanRange, StorageError};
 
 use crate::{
     audit::Audit,
@@ -16,6 +18,8 @@ on_every_engine!(
     a_read_finds_a_row_until_the_very_millisecond_it_expires,
     a_delete_finds_a_row_until_the_very_millisecond_it_expires,
     an_expire_finds_a_row_until_the_very_millisecond_it_expires,
+    a_delete_that_waited_for_a_row_judges_by_the_clock_behind_its_wait,
+    an_expire_that_waited_for_a_row_judges_by_the_clock_behind_its_wait,
     an_expired_row_is_nowhere_to_be_seen,
     an_expired_key_can_be_put_again,
     an_expiry_is_counted_from_the_databases_now,
@@ -114,6 +118,72 @@ pub(crate) async fn an_expire_finds_a_row_until_the_very_millisecond_it_expires(
         }
     }
     Err("all rows got another expiry before they expired".into())
+}
+
+pub(crate) async fn a_delete_that_waited_for_a_row_judges_by_the_clock_behind_its_wait(
+    store: &Store,
+) -> Result<()> {
+    judges_behind_its_wait(store, |mut lane, key| async move {
+        let fence = lane.fence;
+        lane.data.delete(&fence, &[key]).await.remove(0)
+    })
+    .await
+}
+
+pub(crate) async fn an_expire_that_waited_for_a_row_judges_by_the_clock_behind_its_wait(
+    store: &Store,
+) -> Result<()> {
+    judges_behind_its_wait(store, |mut lane, key| async move {
+        let (fence, row) = (
+            lane.fence,
+            ExpireRow {
+                key,
+                ttl_ms: Some(3_600_000),
+            },
+        );
+        lane.data.expire(&fence, &[row]).await.remove(0)
+    })
+    .await
+}
+
+/// Sends a write to a live row that is locked, lets the row expire, and gives it free: others have
+/// seen the row expire, so the write must not find it.
+async fn judges_behind_its_wait<F>(store: &Store, write: impl Fn(Lane, Key) -> F) -> Result<()>
+where
+    F: Future<Output = Outcome<bool>> + Send + 'static,
+{
+    store.ready().await?;
+    let k = key("k");
+    // A write waits two seconds at most; a machine that is slower than that tries again.
+    for _ in 0..10 {
+        let mut lane = store.lane().await?;
+        let mut audit = store.audit().await?;
+        let mut holder = store.audit().await?;
+        let expires_at = expiring(&mut lane, &mut audit, std::slice::from_ref(&k)).await?;
+        holder.lock_all_rows().await?;
+        let sent_at = audit.now_ms().await?;
+        let sent = tokio::spawn(write(lane, k.clone()));
+        while audit.now_ms().await? <= expires_at {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        holder.run("ROLLBACK").await?;
+        match sent.await? {
+            Outcome::Applied(existed) if sent_at < expires_at => {
+                assert!(
+                    !existed,
+                    "it found a row that had expired before it could write"
+                );
+                return Ok(());
+            }
+            Outcome::Applied(_) => {}
+            Outcome::Failed(StorageError::Refused {
+                refusal: Refusal::Busy,
+                ..
+            }) => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    Err("no write waited for its row".into())
 }
 
 pub(crate) async fn an_expired_row_is_nowhere_to_be_seen(store: &Store) -> Result<()> {

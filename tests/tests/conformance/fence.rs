@@ -154,7 +154,7 @@ async fn writer(
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Result<Lane> {
     let mut round = 0_u64;
-    while !*stop.borrow() {
+    while matches!(stop.has_changed(), Ok(false)) {
         round += 1;
         let rows: Vec<PutRow> = keys
             .iter()

@@ -51,6 +51,7 @@ mod claims;
 mod expiry;
 mod fence;
 mod fence_locks;
+mod fence_scene;
 mod init;
 mod lane;
 mod lease;

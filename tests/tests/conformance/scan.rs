@@ -39,6 +39,11 @@ async fn walk(lane: &mut Lane, slots: &[Slot], prefix: &[u8], rows_max: usize) -
             let page = lane.data.scan(&range).await?;
             assert!(page.fence.agrees_with(&lane.fence));
             assert!(page.rows.len() <= rows_max, "{} rows", page.rows.len());
+            let first = page.rows.first().map(|(key, _)| key);
+            assert!(
+                first.is_none() || first > listed.last(),
+                "a row twice, or out of order"
+            );
             listed.extend(page.rows.into_iter().map(|(key, _)| key));
             if page.complete {
                 break;
