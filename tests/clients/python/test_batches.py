@@ -41,7 +41,8 @@ class Batches(Case):
         for result in self.write(*(put(key, b"is " + key) for key in keys)):
             self.assertEqual(result.WhichOneof("result"), "put")
         results = self.read(*keys)
-        self.assertEqual([result.get.entry.value for result in results], [b"is " + key for key in keys])
+        values = [result.get.entry.value for result in results]
+        self.assertEqual(values, [b"is " + key for key in keys])
         shards = {result.get.served.shard for result in results}
         self.assertGreater(len(shards), 1)
 

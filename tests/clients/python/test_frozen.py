@@ -4,7 +4,6 @@ Those came before the client's deadline, or its library would have made a status
 is frozen under traffic while the class is set up, and thawed at its end.
 """
 
-import threading
 import time
 import unittest
 
@@ -13,8 +12,7 @@ import grpc
 from support import refusal, scene
 from support.case import PATIENCE_S, Case, duration
 from support.stubs import key_value_pb2 as kv
-
-DEADLINE_S = 1.2
+from support.traffic import DEADLINE_S, Traffic
 
 # The router answers some 50 ms before a deadline. On a machine that is busy the client may look
 # at its clock before it looks at the answer; then it is asked again.
@@ -24,39 +22,6 @@ BEFORE_SENDING = (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_BEFORE_SENDING")
 READ_TIMED_OUT = (grpc.StatusCode.DEADLINE_EXCEEDED, "READ_TIMED_OUT")
 OUTCOME_UNKNOWN = (grpc.StatusCode.UNKNOWN, "OUTCOME_UNKNOWN")
 QUEUE_FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
-
-
-class Traffic:
-    """Callers that repeat a call until it fails, and what it failed with.
-
-    Each has a deadline of its own, so that one moment without a free processor is not all of them.
-    """
-
-    def __init__(self, call, callers=6):
-        self._call, self.refusals = call, []
-        arguments = [{"target": self._run, "args": (number,)} for number in range(callers)]
-        self._threads = [threading.Thread(**one) for one in arguments]
-        self._running = threading.Barrier(callers + 1)
-
-    def _run(self, number):
-        deadline_s = DEADLINE_S + 0.2 * number
-        self._call(number, PATIENCE_S)
-        self._running.wait()
-        while True:
-            try:
-                self._call(number, deadline_s)
-            except grpc.RpcError as error:
-                self.refusals.append(refusal.of_call(error))
-                return
-
-    def start(self):
-        for thread in self._threads:
-            thread.start()
-        self._running.wait()
-
-    def join(self):
-        for thread in self._threads:
-            thread.join()
 
 
 class Frozen(Case):

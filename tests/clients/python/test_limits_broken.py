@@ -1,16 +1,13 @@
-"""One above every limit, and other bad input: refused, with field and limit, and never stored."""
+"""One above every limit, and other bad input: refused with field and limit, and never stored."""
 
 import unittest
 
-import grpc
-
 from support import limits, refusal, scene
-from support.case import PATIENCE_S
-from support.limits import duration, filled
+from support.case import PATIENCE_S, duration
+from support.limits import filled, writes_of
 from support.stubs import admin_pb2, admin_pb2_grpc
 from support.stubs import key_value_pb2 as kv
 from support.untouched import Untouched
-from test_limits_kept import writes_of
 
 INT64_MAX, UINT32_MAX = 2**63 - 1, 2**32 - 1
 
@@ -160,49 +157,6 @@ class Broken(Untouched):
             self.pipe(ttl=ttl),
         ):
             self.assertInvalid(said, field, *words)
-
-
-class Tokens(Untouched):
-    """Page tokens that no scan returned, or not this one."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.tag = b"{tokens}/"
-        for number in range(3):
-            put = kv.PutRequest(key=cls.tag + b"%d" % number)
-            cls.store.Put(put, timeout=PATIENCE_S)
-        page = cls.store.Scan(kv.ScanRequest(prefix=cls.tag, page_size=2), timeout=PATIENCE_S)
-        *_, last = page
-        cls.token = last.page_token
-
-    def refuse(self, token, prefix=None):
-        request = {"prefix": self.tag if prefix is None else prefix, "page_token": token}
-        for page_size in (0, 10):
-            said = self.refused(lambda: self.scan(**request, page_size=page_size))
-            self.assertInvalid(said, "page_token", "page_token")
-
-    def test_one_that_was_cut(self):
-        for length in range(1, len(self.token)):
-            self.refuse(self.token[:length])
-
-    def test_one_that_was_lengthened(self):
-        for more in (b"\0", b"0", b"\xff" * 2000):
-            self.refuse(self.token + more)
-
-    def test_one_that_was_changed(self):
-        for index in range(len(self.token)):
-            changed = bytearray(self.token)
-            changed[index] ^= 1 << index % 8
-            self.refuse(bytes(changed))
-
-    def test_one_of_a_scan_with_another_prefix(self):
-        for prefix in (b"", self.tag[:-1], self.tag + b"0", b"{token}/", b"other"):
-            self.refuse(self.token, prefix)
-
-    def test_one_that_is_noise(self):
-        for token in (b"\0", b"\1", b"token", bytes(range(256)), b"\xff" * 12, b"\1" * 4096):
-            self.refuse(token)
 
 
 if __name__ == "__main__":

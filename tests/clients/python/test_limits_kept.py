@@ -5,8 +5,8 @@ import unittest
 import grpc
 
 from support import limits, scene
-from support.case import PATIENCE_S, Case
-from support.limits import duration, filled
+from support.case import PATIENCE_S, Case, duration
+from support.limits import filled, writes_of
 from support.stubs import key_value_pb2 as kv
 
 
@@ -112,17 +112,6 @@ class Levels(Case):
                 (said.code, said.reason), (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
             )
             self.assertIn("use STRONG or EVENTUAL", said.message)
-
-
-def writes_of(bytes_total, prefix, count=16):
-    """Puts whose keys and values have so many bytes together."""
-    writes = [kv.Write(put=kv.PutRequest(key=prefix + b"%02d" % index)) for index in range(count)]
-    left = bytes_total - sum(len(write.put.key) for write in writes)
-    for write in writes:
-        write.put.value = filled(min(left, bytes_total // count))
-        left -= len(write.put.value)
-    assert left == 0, f"{left} bytes do not fit"
-    return writes
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ class Pipeline(Case):
             ("expire", kv.ExpireRequest(key=key), False),
             ("put", kv.PutRequest(key=key, value=b"last"), None),
         ]
-        answers = self.ask(*(request(id, **{kind: body}) for id, (kind, body, _) in enumerate(kinds)))
+        bodies = enumerate({kind: body} for kind, body, _ in kinds)
+        answers = self.ask(*(request(id, **body) for id, body in bodies))
         for id, (kind, _, existed) in enumerate(kinds):
             self.assertEqual(answers[id].WhichOneof("response"), kind)
             if existed is not None:

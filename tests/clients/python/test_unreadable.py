@@ -4,7 +4,7 @@ import unittest
 
 import grpc
 
-from support import limits, refusal
+from support import limits, refusal, scene
 from support.case import PATIENCE_S, Case
 from support.stubs import key_value_pb2 as kv
 from support.untouched import Untouched
@@ -56,6 +56,13 @@ class Unreadable(Untouched):
                 self.assertInvalid(self.send(method, message), "message", "decode")
             self.assertInvalid(self.scan(message), "message", "decode")
             self.assertInvalid(self.pipe(message), "message", "decode")
+
+    def test_a_name_that_is_no_text(self):
+        # Keys are bytes; the names of shards are UTF-8.
+        with scene.channel(scene.ADMIN) as channel:
+            call = raw(channel, "/freehold.v1.Admin/ListSweepers")
+            said = self.refused(lambda: call(b"\x0a\x02\xff\xfe", timeout=PATIENCE_S))
+        self.assertInvalid(said, "message", "UTF-8")
 
     def test_no_message_at_all(self):
         call = self.channel.stream_unary(

@@ -7,7 +7,7 @@ use crate::script::{node, python};
 
 const AT_LIMITS: [&str; 1] = ["test_limits_kept"];
 
-const BEYOND: [&str; 2] = ["test_limits_broken", "test_unreadable"];
+const BEYOND: [&str; 3] = ["test_limits_broken", "test_tokens", "test_unreadable"];
 
 /// The largest limit that a config may set.
 const LARGEST_VALUE: usize = 15 << 20;

@@ -36,9 +36,8 @@ function ofItem(status) {
 function ofCall(error) {
   const [bytes] = error.metadata?.get('grpc-status-details-bin') ?? [];
   if (!bytes) return { code: error.code, message: error.details };
-  const { code, message, details: any } = Status.decode(bytes);
-  const status = { code, message, details: any.map((one) => ({ ...one, type_url: one.typeUrl ?? one.type_url })) };
-  assert.equal(code, error.code, 'the details speak of another status');
+  const status = Status.decode(bytes);
+  assert.equal(status.code, error.code, 'the details speak of another status');
   return ofItem(status);
 }
 
