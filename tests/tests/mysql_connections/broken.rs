@@ -13,6 +13,7 @@ use crate::shard::{Result, Shard, WITHIN, expire, is_lost, is_unreachable, keys,
 on_servers!(
     a_write_whose_connection_is_killed_has_an_unknown_outcome,
     a_connection_that_was_killed_while_idle_is_found_out_by_a_ping,
+    a_connection_that_was_idle_for_too_long_applies_nothing,
     a_killed_statement_is_not_called_refused,
     a_dropped_call_leaves_no_connection_behind,
     a_server_that_does_not_answer_is_unreachable_in_time,
@@ -117,6 +118,47 @@ async fn a_connection_that_was_killed_while_idle_is_found_out_by_a_ping(
     assert!(is_lost(
         &written.put(&shard.fence, &[row(key, "v")]).await[0]
     ));
+    Ok(())
+}
+
+/// The server says goodbye to a connection before it closes it, or just closes it. Neither is taken
+/// for the answer to what is sent next.
+async fn a_connection_that_was_idle_for_too_long_applies_nothing(engine: Engine) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let key = &keys(1)[0];
+    let mut sql = shard.home.connect().await?;
+    sql.run("SET GLOBAL wait_timeout = 1").await?;
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let mut data = shard.data().await?;
+        assert_eq!(
+            data.put(&shard.fence, &[row(key, "v")]).await,
+            [Outcome::Applied(())]
+        );
+        connections.push(data);
+    }
+    let idle = "SELECT COUNT(*) FROM information_schema.processlist \
+                WHERE user = 'admin' AND id <> CONNECTION_ID()";
+    while sql.one::<u64>(idle).await? > 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let [pinged, written, read] = &mut connections[..] else {
+        unreachable!("three were opened")
+    };
+    let ping = pinged.ping().await;
+    assert!(
+        matches!(ping, Err(StorageError::Unreachable { .. })),
+        "{ping:?}"
+    );
+    let put = &written.put(&shard.fence, &[row(key, "w")]).await[0];
+    println!("a write after goodbye: {put:?}");
+    assert!(is_lost(put) || is_unreachable(put), "{put:?}");
+    let read = read.read(std::slice::from_ref(key), Columns::Expiry).await;
+    assert!(
+        read.as_ref().is_err_and(StorageError::breaks_connection),
+        "{read:?}"
+    );
+    assert_eq!(shard.stored(key).await?, Some(b"v".to_vec()));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ on_servers!(
     the_largest_values_come_back_as_they_were,
     a_batch_goes_in_parts_that_fit_the_servers_packets,
     sixteen_statements_are_prepared_whatever_the_sizes,
+    a_server_with_no_room_to_prepare_serves_all_the_same,
     no_time_to_live_is_taken_for_a_fence_that_disagrees,
     a_server_whose_clock_stands_still_in_a_statement_is_refused,
 );
@@ -127,6 +128,40 @@ async fn sixteen_statements_are_prepared_whatever_the_sizes(engine: Engine) -> R
     }
     let after: (String, u64) = sql.one(prepared).await?;
     assert_eq!(after.1 - before.1, 16);
+    Ok(())
+}
+
+async fn a_server_with_no_room_to_prepare_serves_all_the_same(engine: Engine) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let mut sql = shard.home.connect().await?;
+    sql.run("SET GLOBAL max_prepared_stmt_count = 0").await?;
+    let mut data = shard.data().await?;
+    let keys = keys(STATEMENT_KEYS_MAX);
+    let wrong = freehold_core::Fence {
+        stamp: shard.fence.stamp ^ 1,
+        ..shard.fence
+    };
+    for count in [1, 2, 3, 127, 128] {
+        let mut rows: Vec<_> = keys[..count]
+            .iter()
+            .map(|key| row(key, noise(300, 3)))
+            .collect();
+        rows[0].ttl_ms = Some(60_000);
+        rows[0].version = u64::MAX;
+        let applied = vec![Outcome::Applied(()); count];
+        assert_eq!(data.put(&shard.fence, &rows).await, applied);
+        assert_eq!(
+            data.put(&wrong, &rows).await,
+            vec![Outcome::FenceDisagrees; count]
+        );
+        let read = data.read(&keys[..count], WHOLE).await?;
+        for (row, stored) in rows.iter().zip(&read.rows) {
+            let stored = stored.as_ref().expect("a live row");
+            assert_eq!(stored.value, Value::Bytes(row.value.clone()));
+            assert_eq!(stored.version, row.version);
+            assert_eq!(stored.ttl_ms.is_some(), row.ttl_ms.is_some());
+        }
+    }
     Ok(())
 }
 

@@ -34,8 +34,12 @@ const SETTINGS: [&str; 2] = [
      SESSION lock_wait_timeout = 2",
 ];
 
-/// The second and third column show whether SYSDATE() goes on while a statement runs.
-const CHECKS: &str = "SELECT @@max_allowed_packet, SLEEP(0.001), SYSDATE(6) > NOW(6)";
+/// The second and third column show whether SYSDATE() goes on while a statement runs, the fourth
+/// whether the settings reached the session that will run the statements: something between here
+/// and the server may share sessions.
+const CHECKS: &str = "SELECT @@max_allowed_packet, SLEEP(0.001), SYSDATE(6) > NOW(6), \
+     @@autocommit = 1 AND @@time_zone = '+00:00' AND @@innodb_lock_wait_timeout = 2 \
+     AND @@sql_mode LIKE '%STRICT_ALL_TABLES%'";
 
 /// The largest packet the driver lets through: any. The server's own limit is looked at before
 /// sending, because the driver closes a connection over it.
@@ -73,12 +77,16 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
     let checks = answers.pop().and_then(|mut answer| answer.rows.pop());
     let mut checks = checks.ok_or_else(|| unreachable("the server does not answer queries"))?;
     let clock_goes_on: bool = column(&mut checks, 2, "a comparison of clocks")?;
+    let settings_hold: bool = column(&mut checks, 3, "a session's settings")?;
     if !clock_goes_on {
-        return Err(StorageError::Refused {
-            refusal: Refusal::Other,
-            code: 0,
-            message: "the server runs with sysdate_is_now: start it without".into(),
-        });
+        return Err(unfit(
+            "the server runs with sysdate_is_now: start it without",
+        ));
+    }
+    if !settings_hold {
+        return Err(unfit(
+            "the session does not keep its settings: connect to the server itself",
+        ));
     }
     Ok(Session {
         packet_bytes_max: column(&mut checks, 0, "max_allowed_packet")?,
@@ -87,6 +95,14 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
         prepared: Prepared::default(),
         conn,
     })
+}
+
+fn unfit(message: &str) -> StorageError {
+    StorageError::Refused {
+        refusal: Refusal::Other,
+        code: 0,
+        message: message.into(),
+    }
 }
 
 /// A second attempt, if the certificate was refused for the name it bears.

@@ -28,15 +28,22 @@ pub(super) const LOCK_WAIT_TIMEOUT: u16 = 1205;
 pub(super) const OUT_OF_RANGE: u16 = 1690;
 /// The account lacks a right that the whole server asks for.
 pub(super) const LACKS_PRIVILEGE: u16 = 1227;
+/// `max_prepared_stmt_count` is reached.
+pub(super) const NO_ROOM_TO_PREPARE: u16 = 1461;
 /// What the client sent is larger than `max_allowed_packet`.
 pub(super) const PACKET_TOO_LARGE: u16 = 1153;
+
+/// MySQL's goodbye to a connection that was idle for `wait_timeout`.
+const IDLE_TOO_LONG: u16 = 4031;
 
 /// The kind of a refusal, if the number proves that nothing was applied.
 pub(super) fn refusal(code: u16) -> Option<Refusal> {
     Some(match code {
         // Locks and deadlocks; limits of connections, of an account's rate and of statements;
         // a statement whose table changed while it was prepared.
-        LOCK_WAIT_TIMEOUT | DEADLOCK | 1040 | 1203 | 1226 | 1461 | 1615 => Refusal::Busy,
+        LOCK_WAIT_TIMEOUT | DEADLOCK | 1040 | 1203 | 1226 | NO_ROOM_TO_PREPARE | 1615 => {
+            Refusal::Busy
+        }
         // read_only, super_read_only, a session that may only read; innodb_read_only, for which
         // MariaDB has 1036 and MySQL the lock of a file (1015).
         1015 | 1036 | 1290 | 1792 | 1836 => Refusal::ReadOnly,
@@ -45,8 +52,8 @@ pub(super) fn refusal(code: u16) -> Option<Refusal> {
         // Accounts, hosts, passwords that have to be changed, rights of every width.
         1044 | 1045 | 1129 | 1130 | 1142 | 1143 | LACKS_PRIVILEGE | 1370 | 1698 | 1820 | 1862
         | 3118 | 4151 => Refusal::Denied,
-        // A packet, a value, a row, a transaction's share of the binlog cache.
-        PACKET_TOO_LARGE | 1118 | 1197 | 1406 => Refusal::TooLarge,
+        // A value, a row, a transaction's share of the binlog cache.
+        1118 | 1197 | 1406 => Refusal::TooLarge,
         1021 | 1114 => Refusal::Full,
         // Found while the statement was read, or in a value of one of its rows.
         1048 | 1064 | 1193 | 1210 | 1231 | 1264 | 1292 | 1364 | 1366 | OUT_OF_RANGE => {
@@ -74,6 +81,10 @@ pub(super) enum Doing {
 /// What an error of the driver means to whoever asked.
 pub(super) fn storage_error(error: &Error, doing: Doing) -> StorageError {
     match error {
+        // The server reads nothing more from this connection, and did not read this statement.
+        Error::Server(server) if matches!(server.code, PACKET_TOO_LARGE | IDLE_TOO_LONG) => {
+            unreachable(format!("{} (error {})", server.message, server.code))
+        }
         Error::Server(server) => {
             let known = refusal(server.code);
             match (known, doing) {
@@ -165,6 +176,13 @@ mod tests {
             let is_refused = matches!(error, StorageError::Refused { .. });
             assert_eq!(is_refused, refusal(code).is_some(), "{code}");
         }
+        for unread in [PACKET_TOO_LARGE, IDLE_TOO_LONG] {
+            let error = storage_error(&server(unread), Doing::Writing);
+            assert!(
+                matches!(error, StorageError::Unreachable { .. }),
+                "{unread}"
+            );
+        }
         for unproven in [
             1_026, 1_053, 1_180, 1_317, 1_927, 1_969, 3_024, 3_100, 3_101, 9_999,
         ] {
@@ -174,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_read_changes_nothing_whatever_the_number() {
-        for code in 1_000..5_000 {
+        for code in (1_000..4_000).filter(|code| *code != PACKET_TOO_LARGE) {
             let error = storage_error(&server(code), Doing::Reading);
             assert!(matches!(error, StorageError::Refused { .. }), "{code}");
         }

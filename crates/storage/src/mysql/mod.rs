@@ -49,7 +49,7 @@ impl MysqlServer {
     pub fn new(target: &MysqlTarget, options: ConnectOptions) -> Self {
         Self {
             target: target.clone(),
-            address: format!("{}:{}", target.host, target.port).into(),
+            address: address(target).into(),
             seeds: Arc::new(Mutex::new(StdRng::seed_from_u64(options.seed))),
             options,
         }
@@ -95,6 +95,14 @@ impl MysqlServer {
         Ok(MysqlConnection {
             session: Some(session),
         })
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+fn address(target: &MysqlTarget) -> String {
+    match target.host.contains(':') {
+        true => format!("[{}]:{}", target.host, target.port),
+        false => format!("{}:{}", target.host, target.port),
     }
 }
 

@@ -34,31 +34,62 @@
 //! values it is the other way round (65 rows of 1,000 bytes: padded 40 and 44, split 26 and 33), so
 //! a batch whose padding would be larger than [`PADDING_BYTES_MAX`] is split.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use freehold_core::Fence;
 use mysql_async::{Params, Value};
 
 use super::{
     error::OUT_OF_RANGE,
-    session::{Session, execute, prepare},
-    statements::{NEVER, NOW, fence_row, prepared_size},
+    session::{Session, execute, kept, query},
+    statements::{NEVER, NOW, fence_row, hex, prepared_size},
     write::{Sent, WriteFailure},
 };
 use crate::row::PutRow;
 
 /// The statement for so many rows.
-pub(super) fn text(rows: usize) -> String {
-    let fence = fence_row("?", "?");
-    let mut text = format!(
-        "REPLACE INTO store (slot, `key`, value, version, expires_at) VALUES \
-         (COALESCE((SELECT 0 {fence}), {NEVER}) * 2 + ?, \
-         ?, ?, ?, LEAST({NOW} + ?, {NEVER}))"
-    );
-    for _ in 1..rows {
-        let _ = write!(text, ", (?, ?, ?, ?, LEAST({NOW} + ?, {NEVER}))");
+fn text(rows: usize) -> String {
+    let rows = std::iter::repeat_n(["?", "?", "?", "?", "?"], rows);
+    statement(["?", "?"], rows)
+}
+
+/// The same as text, where it cannot be prepared.
+fn literal(fence: &Fence, rows: &[PutRow]) -> String {
+    let row = |row: &PutRow| {
+        [
+            row.key.slot().to_string(),
+            hex(row.key.bytes()),
+            hex(&row.value),
+            row.version.to_string(),
+            ttl_ms(row).to_string(),
+        ]
+    };
+    let fence = [fence.stamp, fence.server_id].map(|number| number.to_string());
+    statement(fence, rows.iter().map(row))
+}
+
+/// `fence` is stamp and server_id; a row is slot, key, value, version and milliseconds to live.
+fn statement<S: Display>([stamp, server_id]: [S; 2], rows: impl Iterator<Item = [S; 5]>) -> String {
+    let fence = fence_row(stamp, server_id);
+    let mut text =
+        "REPLACE INTO store (slot, `key`, value, version, expires_at) VALUES ".to_owned();
+    for (index, [slot, key, value, version, ttl_ms]) in rows.enumerate() {
+        // Writing to a string cannot fail.
+        let _ = match index {
+            0 => write!(text, "(COALESCE((SELECT 0 {fence}), {NEVER}) * 2 + {slot}"),
+            _ => write!(text, ", ({slot}"),
+        };
+        let _ = write!(
+            text,
+            ", {key}, {value}, {version}, LEAST({NOW} + {ttl_ms}, {NEVER}))"
+        );
     }
     text
+}
+
+fn ttl_ms(row: &PutRow) -> i64 {
+    let ttl_ms = row.ttl_ms.and_then(|ttl_ms| i64::try_from(ttl_ms).ok());
+    ttl_ms.unwrap_or(NEVER)
 }
 
 /// Bytes that a row adds to the packet, at most.
@@ -91,16 +122,13 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
         "each key once, in order"
     );
     let size = prepared_size(rows.len());
-    let kept = &mut session.prepared.put[size.ilog2() as usize];
-    let statement = match kept {
-        Some(statement) => statement,
-        None => {
-            let made = prepare(&mut session.conn, text(size)).await;
-            kept.insert(made.map_err(|failure| WriteFailure::at(0, &failure))?)
-        }
+    let place = &mut session.prepared.put[size.ilog2() as usize];
+    let statement = kept(&mut session.conn, place, || text(size)).await;
+    let sent = match statement.map_err(|failure| WriteFailure::at(0, &failure))? {
+        Some(statement) => execute(&mut session.conn, statement, params(fence, rows, size)).await,
+        None => query(&mut session.conn, literal(fence, rows)).await,
     };
-    let params = params(fence, rows, size);
-    match execute(&mut session.conn, statement, params).await {
+    match sent {
         Ok(_) => Ok(Some(vec![true; rows.len()])),
         Err(failure) if failure.refused_at(0) == Some(OUT_OF_RANGE) => Ok(None),
         Err(failure) => Err(WriteFailure::at(0, &failure)),
@@ -112,13 +140,12 @@ fn params(fence: &Fence, rows: &[PutRow], size: usize) -> Params {
     params.extend([Value::UInt(fence.stamp), Value::UInt(fence.server_id)]);
     let padding = shortest(rows).into_iter().cycle().take(size - rows.len());
     for row in rows.iter().chain(padding) {
-        let ttl_ms = row.ttl_ms.and_then(|ttl_ms| i64::try_from(ttl_ms).ok());
         params.extend([
             Value::UInt(row.key.slot().0.into()),
             Value::Bytes(row.key.bytes().to_vec()),
             Value::Bytes(row.value.to_vec()),
             Value::UInt(row.version),
-            Value::Int(ttl_ms.unwrap_or(NEVER)),
+            Value::Int(ttl_ms(row)),
         ]);
     }
     Params::Positional(params)

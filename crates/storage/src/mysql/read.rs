@@ -13,7 +13,7 @@ use mysql_async::{Params, Row as SqlRow, Value};
 use super::{
     decode::{ShownFence, column, live_row, ttl_ms},
     error::unexpected,
-    session::{Answer, Session, execute, prepare, query},
+    session::{Answer, Failure, Session, execute, kept, query},
     statements::{FENCE, NOW, hex, keys_are, prepared_size},
 };
 use crate::{
@@ -32,7 +32,7 @@ fn text(value: &str, keys: &str) -> String {
 }
 
 /// The prepared statement for so many keys, whose first parameter is the longest value to bring.
-pub(super) fn value_text(keys: usize) -> String {
+fn value_text(keys: usize) -> String {
     let places = vec!["(?,?)"; keys].join(",");
     text(
         "IF(LENGTH(s.value) <= ?, s.value, NULL), LENGTH(s.value)",
@@ -40,9 +40,17 @@ pub(super) fn value_text(keys: usize) -> String {
     )
 }
 
+/// The same as text, where it cannot be prepared.
+fn value_literal(keys: &[Key], bytes_max: usize) -> String {
+    text(
+        &format!("IF(LENGTH(s.value) <= {bytes_max}, s.value, NULL), LENGTH(s.value)"),
+        &keys_are("s.", keys),
+    )
+}
+
 /// The statement that touches no value. As text: TTL is asked for too seldom to keep eight more
 /// statements prepared on every connection.
-pub(super) fn expiry_text(keys: &[Key]) -> String {
+fn expiry_literal(keys: &[Key]) -> String {
     text("NULL, 0", &keys_are("s.", keys))
 }
 
@@ -53,27 +61,23 @@ pub(super) async fn read(
 ) -> Result<Read, StorageError> {
     debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
     let answer = match columns {
-        Columns::Expiry => query(&mut session.conn, expiry_text(keys))
-            .await
-            .map_err(|failure| failure.of_read())?,
-        Columns::Value { bytes_max } => read_values(session, keys, bytes_max).await?,
+        Columns::Value { bytes_max } if !keys.is_empty() => {
+            read_values(session, keys, bytes_max).await
+        }
+        _ => query(&mut session.conn, expiry_literal(keys)).await,
     };
-    decode(keys, columns, answer)
+    decode(keys, columns, answer.map_err(|failure| failure.of_read())?)
 }
 
 async fn read_values(
     session: &mut Session,
     keys: &[Key],
     bytes_max: usize,
-) -> Result<Answer, StorageError> {
+) -> Result<Answer, Failure> {
     let size = prepared_size(keys.len());
-    let kept = &mut session.prepared.read[size.ilog2() as usize];
-    let statement = match kept {
-        Some(statement) => statement,
-        None => {
-            let made = prepare(&mut session.conn, value_text(size)).await;
-            kept.insert(made.map_err(|failure| failure.of_read())?)
-        }
+    let place = &mut session.prepared.read[size.ilog2() as usize];
+    let Some(statement) = kept(&mut session.conn, place, || value_text(size)).await? else {
+        return query(&mut session.conn, value_literal(keys, bytes_max)).await;
     };
     let mut params = Vec::with_capacity(1 + size * 2);
     params.push(Value::UInt(bytes_max as u64));
@@ -83,9 +87,7 @@ async fn read_values(
         params.push(Value::UInt(key.slot().0.into()));
         params.push(Value::Bytes(key.bytes().to_vec()));
     }
-    execute(&mut session.conn, statement, Params::Positional(params))
-        .await
-        .map_err(|failure| failure.of_read())
+    execute(&mut session.conn, statement, Params::Positional(params)).await
 }
 
 fn decode(keys: &[Key], columns: Columns, answer: Answer) -> Result<Read, StorageError> {
@@ -159,6 +161,6 @@ mod tests {
             assert_eq!(value_text(size).matches('?').count(), 1 + 2 * size);
         }
         let keys = [Key::new("?").unwrap()];
-        assert_eq!(expiry_text(&keys).matches('?').count(), 0);
+        assert_eq!(expiry_literal(&keys).matches('?').count(), 0);
     }
 }

@@ -8,7 +8,7 @@ use freehold_core::limits::STATEMENT_KEYS_MAX;
 use mysql_async::{Conn, Error, Params, Row, Statement, prelude::Queryable as _};
 use rand::rngs::StdRng;
 
-use super::error::{Doing, storage_error};
+use super::error::{Doing, NO_ROOM_TO_PREPARE, storage_error};
 use crate::error::StorageError;
 
 /// One prepared statement per power of two of rows: 1, 2, 4, up to [`STATEMENT_KEYS_MAX`].
@@ -75,12 +75,26 @@ impl Failure {
     }
 }
 
-/// Prepares a statement.
-pub(super) async fn prepare(conn: &mut Conn, text: String) -> Result<Statement, Failure> {
-    conn.prep(text).await.map_err(|error| Failure {
-        error,
-        answered: None,
-    })
+/// The statement kept in `place`, prepared if it is not there yet. `None` if the server has no room
+/// for another one: the same has to go as text then.
+pub(super) async fn kept<'a>(
+    conn: &mut Conn,
+    place: &'a mut Option<Statement>,
+    text: impl FnOnce() -> String,
+) -> Result<Option<&'a Statement>, Failure> {
+    if place.is_none() {
+        match conn.prep(text()).await {
+            Ok(statement) => *place = Some(statement),
+            Err(Error::Server(server)) if server.code == NO_ROOM_TO_PREPARE => {}
+            Err(error) => {
+                return Err(Failure {
+                    error,
+                    answered: None,
+                });
+            }
+        }
+    }
+    Ok(place.as_ref())
 }
 
 /// Runs a prepared statement.

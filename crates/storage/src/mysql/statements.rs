@@ -70,6 +70,7 @@ pub(super) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 /// The condition that picks exactly these keys. `table` is empty, or an alias with its dot.
 pub(super) fn keys_are(table: &str, keys: &[Key]) -> String {
     match keys {
+        [] => "FALSE".to_owned(),
         [key] => format!(
             "{table}slot = {} AND {table}`key` = {}",
             key.slot(),

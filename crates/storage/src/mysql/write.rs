@@ -6,7 +6,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use freehold_core::{Fence, Key};
+use freehold_core::{Fence, Key, limits::STATEMENT_KEYS_MAX};
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 
@@ -28,9 +28,9 @@ const DEADLOCK_REPEATS_MAX: u32 = 8;
 /// on at once; two that were both rolled back part ways by chance.
 const REPEAT_PAUSE_US_MAX: u64 = 2_000;
 
-/// How long rows may go singly before the rest is given up as not applied: with a lock wait of 2 s
-/// each, 128 rows behind one stuck lock would take four minutes.
-const SINGLY_MAX: Duration = Duration::from_secs(5);
+/// How long a call may go on sending once it met a lock; what is left is then given up as not
+/// applied. With a lock wait of 2 s each, 128 rows behind one stuck lock would take four minutes.
+const CONTENTION_MAX: Duration = Duration::from_secs(5);
 
 /// Rows of one kind of write.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ impl Write<'_> {
     fn at_once(&self, first: usize, packet_bytes_max: usize) -> usize {
         let mut bytes = PACKET_OVERHEAD_BYTES;
         let mut count = 0;
-        for index in first..self.len() {
+        for index in first..self.len().min(first + STATEMENT_KEYS_MAX) {
             let with_row = bytes + self.row_bytes(index);
             if with_row > packet_bytes_max && count > 0 {
                 break;
@@ -133,23 +133,42 @@ pub(super) async fn write(
     fence: &Fence,
     rows: Write<'_>,
 ) -> Vec<Outcome<bool>> {
+    let until = Instant::now() + CONTENTION_MAX;
     let mut outcomes = Vec::with_capacity(rows.len());
     while outcomes.len() < rows.len() {
         let first = outcomes.len();
         let count = rows.at_once(first, session.packet_bytes_max);
         let part = rows.part(first..first + count);
-        outcomes.extend(write_part(session, fence, part).await);
-        if let Some(Outcome::Failed(error)) = outcomes.last()
-            && error.breaks_connection()
-        {
-            let unsent = Outcome::Failed(error::unreachable("the connection broke before"));
-            outcomes.resize(rows.len(), unsent);
+        outcomes.extend(write_part(session, fence, part, until).await);
+        if let Some(rest) = outcomes.last().and_then(|last| rest_after(last, until)) {
+            outcomes.resize(rows.len(), rest);
         }
     }
     outcomes
 }
 
-async fn write_part(session: &mut Session, fence: &Fence, rows: Write<'_>) -> Vec<Outcome<bool>> {
+/// What becomes of the rows behind one with this outcome, if they need not be sent any more.
+fn rest_after(last: &Outcome<bool>, until: Instant) -> Option<Outcome<bool>> {
+    match last {
+        // It will not agree again: a stamp never comes back.
+        Outcome::FenceDisagrees => Some(Outcome::FenceDisagrees),
+        Outcome::Failed(error) if error.breaks_connection() => Some(Outcome::Failed(
+            error::unreachable("the connection broke before"),
+        )),
+        Outcome::Failed(StorageError::Refused {
+            refusal: Refusal::Busy,
+            ..
+        }) if Instant::now() >= until => Some(last.clone()),
+        _ => None,
+    }
+}
+
+async fn write_part(
+    session: &mut Session,
+    fence: &Fence,
+    rows: Write<'_>,
+    until: Instant,
+) -> Vec<Outcome<bool>> {
     if rows.len() == 1 && rows.row_bytes(0) + PACKET_OVERHEAD_BYTES > session.packet_bytes_max {
         let message = format!(
             "the row does not fit max_allowed_packet, {} bytes",
@@ -160,7 +179,7 @@ async fn write_part(session: &mut Session, fence: &Fence, rows: Write<'_>) -> Ve
     }
     match send_repeatedly(session, fence, rows).await {
         Err(failure) if failure.code == Some(LOCK_WAIT_TIMEOUT) && rows.len() > 1 => {
-            write_singly(session, fence, rows, failure.error).await
+            write_singly(session, fence, rows, until).await
         }
         sent => outcomes(rows.len(), sent),
     }
@@ -185,31 +204,16 @@ async fn write_singly(
     session: &mut Session,
     fence: &Fence,
     rows: Write<'_>,
-    timed_out: StorageError,
+    until: Instant,
 ) -> Vec<Outcome<bool>> {
-    let until = Instant::now() + SINGLY_MAX;
-    let mut done: Vec<Outcome<bool>> = Vec::with_capacity(rows.len());
-    for index in 0..rows.len() {
-        if Instant::now() >= until {
-            break;
-        }
-        let row = rows.part(index..index + 1);
-        let sent = send_repeatedly(session, fence, row).await;
-        done.extend(outcomes(1, sent));
-        match done.last() {
-            Some(Outcome::Failed(error)) if error.breaks_connection() => {
-                let unsent = error::unreachable("the connection broke before");
-                done.resize(rows.len(), Outcome::Failed(unsent));
-            }
-            // It will not agree again: its stamp never comes back.
-            Some(Outcome::FenceDisagrees) => done.resize(rows.len(), Outcome::FenceDisagrees),
-            _ => {}
-        }
-        if done.len() == rows.len() {
-            break;
+    let mut done = Vec::with_capacity(rows.len());
+    while done.len() < rows.len() {
+        let row = rows.part(done.len()..done.len() + 1);
+        done.extend(outcomes(1, send_repeatedly(session, fence, row).await));
+        if let Some(rest) = done.last().and_then(|last| rest_after(last, until)) {
+            done.resize(rows.len(), rest);
         }
     }
-    done.resize(rows.len(), Outcome::Failed(timed_out));
     done
 }
 
