@@ -1,6 +1,6 @@
 //! Builds a router: queues, lanes and map loaders over the shards of a config.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use freehold_core::ShardId;
 use freehold_storage::Server;
@@ -16,7 +16,7 @@ use crate::{
     lane::{Lane, LaneParts, Opening, Role},
     map_loader::MapLoader,
     metrics::Metrics,
-    queue::QueueLimits,
+    queue::{Queue, QueueLimits},
     settings::RouterSettings,
     shards::{ServerLanes, Shard, Shards},
     validate::Validator,
@@ -46,6 +46,8 @@ pub struct Router {
     lanes: TaskTracker,
     loaders: TaskTracker,
     stop_loading: CancellationToken,
+    /// Drops lanes with what they have.
+    cut_off: CancellationToken,
 }
 
 impl Router {
@@ -77,6 +79,7 @@ impl Router {
             lanes: TaskTracker::new(),
             loaders: TaskTracker::new(),
             stop_loading: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
         };
         for (index, spec) in (0..).zip(specs) {
             router.start_shard(ShardId(index), spec, &mut random);
@@ -129,7 +132,9 @@ impl Router {
                 metrics: metrics.clone(),
                 seed: random.next_u64(),
             });
-            self.lanes.spawn(lane.run());
+            let cut_off = self.cut_off.clone();
+            self.lanes
+                .spawn(cut_off.run_until_cancelled_owned(lane.run()));
         }
     }
 
@@ -138,18 +143,26 @@ impl Router {
         self.calls.draining.cancel();
     }
 
+    fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        let shards = self.calls.shards.shards.iter();
+        shards
+            .flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas))
+            .flat_map(ServerLanes::queues)
+    }
+
     /// Ends all tasks, after what waits was answered or `patience` is over. What is cut off then is
-    /// answered as it is dropped.
+    /// answered as it is dropped, each request with the truth for its stage.
     pub async fn stop(self, patience: Duration) {
         self.drain();
-        for shard in &self.calls.shards.shards {
-            for server in std::iter::once(&shard.master).chain(&shard.replicas) {
-                server.queues().for_each(|queue| queue.close());
-            }
-        }
+        self.queues().for_each(|queue| queue.close());
         self.lanes.close();
         if timeout(patience, self.lanes.wait()).await.is_err() {
-            tracing::warn!("statements were still outstanding at the end of the grace period");
+            tracing::warn!("statements were still outstanding near the end of the grace period");
+            self.cut_off.cancel();
+            self.lanes.wait().await;
+            for queue in self.queues() {
+                queue.drain_into(&mut VecDeque::new());
+            }
         }
         self.stop_loading.cancel();
         self.loaders.close();

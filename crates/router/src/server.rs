@@ -127,21 +127,22 @@ pub async fn serve(
     tracing::info!(?grace_period, "draining");
     router.drain();
     let end = Instant::now() + grace_period;
-    // Callers keep the lanes busy, so the lanes stop after them, in what is left of the time.
-    let ended = match ended {
-        Some(ended) => ended,
-        None => timeout_at(end - grace_period / 4, &mut public)
-            .await
-            .unwrap_or_else(|_| {
-                tracing::warn!("callers were still connected near the end of the grace period");
-                Ok(())
-            }),
+    // Callers keep the lanes busy, so the lanes stop after them, in what is left of the time; and
+    // what was cut off then still has to reach its callers.
+    let mut ended = match ended {
+        Some(ended) => Some(ended),
+        None => timeout_at(end - grace_period / 4, &mut public).await.ok(),
     };
+    let lanes_end = end - grace_period / 8;
+    router.stop(lanes_end - Instant::now()).await;
+    if ended.is_none() {
+        tracing::warn!("callers were still connected near the end of the grace period");
+        ended = timeout_at(end, &mut public).await.ok();
+    }
     // The admin listener stays until the end, so that the draining can be watched.
-    router.stop(end - Instant::now()).await;
     admin.abort();
     reporting.abort();
-    ended.map_err(io::Error::other)
+    ended.unwrap_or(Ok(())).map_err(io::Error::other)
 }
 
 fn builder() -> Server {

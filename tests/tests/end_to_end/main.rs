@@ -28,7 +28,9 @@ macro_rules! on_engine {
 
 mod bad_config;
 mod drain;
+mod drain_hard;
 mod fence;
+mod first_start;
 mod fragments;
 mod history;
 mod init_once;
