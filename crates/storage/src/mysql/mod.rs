@@ -1,10 +1,13 @@
 //! MySQL and MariaDB: one text for both.
 //!
-//! A [`MysqlServer`] names a server; [`connect`] opens a [`session`] to it ([`tls`] if
-//! asked for), which a [`MysqlConnection`] holds. In the order of a request: [`data`] takes the session and hands it to
-//! [`write`] ([`put`] and [`change`] are its three kinds), [`read`], [`scan`] or [`claims`], whose
-//! texts are made of the pieces in [`statements`]; [`decode`] reads the answers and [`error`] says
-//! what failures mean. Beside the requests stand [`sweep`], [`schema`] and [`facts`].
+//! A [`MysqlServer`] names a server; `connect` opens a `session` to it (with `tls` if asked for),
+//! which a [`MysqlConnection`] holds. In the order of a request: `data` takes the session and hands
+//! it to `write` (`put` and `change` are its kinds), `read`, `scan` or `claims`, whose texts are
+//! made of the pieces in `statements`; `decode` reads the answers, and `error` says what failures
+//! mean. Beside the requests stand `sweep`, `schema` and `facts`.
+//!
+//! A connection keeps 16 statements prepared: PUT and GET for each power of two of rows. The rest
+//! goes as text.
 
 mod change;
 mod claims;
