@@ -79,9 +79,7 @@ pub enum DsnError {
     #[error("{0} is missing: write mysql://USER@HOST:3306/DATABASE")]
     Missing(&'static str),
     /// A parameter that is not known.
-    #[error(
-        "unknown parameter '{0}': known are password_file, password_env, ssl_mode and ssl_ca"
-    )]
+    #[error("unknown parameter '{0}': known are password_file, password_env, ssl_mode and ssl_ca")]
     Parameter(String),
     /// A parameter with a value that is not known.
     #[error("{name} is '{value}': {expected}")]
@@ -116,7 +114,9 @@ impl Dsn {
     /// The DSN of a SQLite file.
     #[must_use]
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self { target: Target::Sqlite(path.into()) }
+        Self {
+            target: Target::Sqlite(path.into()),
+        }
     }
 
     /// What it names.
@@ -168,7 +168,11 @@ impl fmt::Debug for Dsn {
 
 impl fmt::Debug for MysqlTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MysqlTarget({}@{}:{}/{})", self.user, self.host, self.port, self.database)
+        write!(
+            f,
+            "MysqlTarget({}@{}:{}/{})",
+            self.user, self.host, self.port, self.database
+        )
     }
 }
 
@@ -200,8 +204,11 @@ fn mysql_target(url: &Url) -> Result<MysqlTarget, DsnError> {
     if url.username().is_empty() {
         return Err(DsnError::Missing("the user"));
     }
-    let mut passwords: Vec<Password> =
-        url.password().map(|text| Password::Inline(decode(text))).into_iter().collect();
+    let mut passwords: Vec<Password> = url
+        .password()
+        .map(|text| Password::Inline(decode(text)))
+        .into_iter()
+        .collect();
     let mut ssl_mode = None;
     let mut ssl_ca = None;
     for (name, value) in url.query_pairs() {
@@ -216,7 +223,11 @@ fn mysql_target(url: &Url) -> Result<MysqlTarget, DsnError> {
     if passwords.len() > 1 {
         return Err(DsnError::Passwords);
     }
-    let verify_if_ca = if ssl_ca.is_some() { SslMode::VerifyCa } else { SslMode::Disabled };
+    let verify_if_ca = if ssl_ca.is_some() {
+        SslMode::VerifyCa
+    } else {
+        SslMode::Disabled
+    };
     Ok(MysqlTarget {
         // An IPv6 address stands in brackets in a URL, and without them everywhere else.
         host: host

@@ -9,7 +9,8 @@ fn mysql(text: &str) -> MysqlTarget {
 
 #[test]
 fn a_full_dsn_is_taken_apart() {
-    let target = mysql("mysql://us%40er:p%2Fw@db-a:3307/freehold?ssl_mode=verify_ca&ssl_ca=/ca.pem");
+    let target =
+        mysql("mysql://us%40er:p%2Fw@db-a:3307/freehold?ssl_mode=verify_ca&ssl_ca=/ca.pem");
     assert_eq!((&*target.host, target.port), ("db-a", 3307));
     assert_eq!((&*target.user, &*target.database), ("us@er", "freehold"));
     assert_eq!(target.password, Password::Inline("p/w".into()));
@@ -22,7 +23,10 @@ fn defaults_are_port_3306_no_password_and_tls_only_where_an_authority_is_named()
     let target = mysql("mysql://u@db/freehold");
     assert_eq!((target.port, target.password), (3306, Password::None));
     assert_eq!(target.ssl_mode, SslMode::Disabled);
-    assert_eq!(mysql("mysql://u@db/freehold?ssl_ca=/ca").ssl_mode, SslMode::VerifyCa);
+    assert_eq!(
+        mysql("mysql://u@db/freehold?ssl_ca=/ca").ssl_mode,
+        SslMode::VerifyCa
+    );
     assert_eq!(mysql("mysql://u@[::1]:3306/freehold").host, "::1");
 }
 
