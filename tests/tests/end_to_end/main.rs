@@ -44,6 +44,7 @@ mod observed;
 mod packages;
 mod replicas;
 mod scene;
+mod sick;
 mod silence;
 mod table;
 mod tls;
