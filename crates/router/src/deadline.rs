@@ -10,8 +10,8 @@ const MARGIN_SHARE: u32 = 10;
 /// The least that is kept: a lane looks at deadlines every 5 ms.
 const MARGIN_MIN: Duration = Duration::from_millis(10);
 
-/// The most that is kept.
-const MARGIN_MAX: Duration = Duration::from_millis(50);
+/// The most that is kept: on a machine with a queue at its cores an answer takes tens of milliseconds.
+const MARGIN_MAX: Duration = Duration::from_millis(100);
 
 /// How long the router may take: the caller's `grpc-timeout` less a margin, at most `longest`.
 #[must_use]
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_answer_has_a_margin_to_arrive_in() {
-        assert_eq!(allowed("1S"), Duration::from_millis(950));
+        assert_eq!(allowed("1S"), Duration::from_millis(900));
         assert_eq!(allowed("200m"), Duration::from_millis(180));
         assert_eq!(allowed("50m"), Duration::from_millis(40));
         assert_eq!(allowed("5m"), Duration::ZERO);
