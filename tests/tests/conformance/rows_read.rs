@@ -3,18 +3,19 @@
 //! A statement that reads the whole table is fast in every test with few rows, and locks all of
 //! them. So the table is full of other rows, and the server itself counts what it reads.
 
-use freehold_core::{Key, limits::STATEMENT_KEYS_MAX};
+use freehold_core::limits::STATEMENT_KEYS_MAX;
 use freehold_storage::{Columns, ExpireRow, Outcome, PutRow, ScanRange};
 use freehold_tests::Engine;
 
 use crate::{
     audit::Audit,
-    lane::{Lane, WHOLE, applied, keys_of_one_slot, row, row_with_ttl},
+    lane::{Lane, WHOLE, applied, key, keys_of_one_slot, row, row_with_ttl},
     store::{Result, Store},
 };
 
 on_servers!(
     a_request_reads_no_more_rows_than_its_keys_and_the_fence,
+    nor_does_it_in_a_table_that_is_hardly_larger,
     a_page_reads_no_more_rows_than_it_brings,
     a_sweep_reads_no_more_rows_than_it_deletes,
 );
@@ -59,6 +60,18 @@ impl Meter {
         Ok(meter)
     }
 
+    /// Checks what a request of so many keys read since the last call.
+    async fn check(&mut self, what: &str, size: usize) -> Result<()> {
+        let most = i64::try_from(size)? + BESIDES;
+        let reads = self.reads().await?;
+        println!("{what} of {size} keys: {reads} rows read");
+        assert!(
+            reads <= most,
+            "{what} of {size} keys read {reads} rows, not {most}"
+        );
+        Ok(())
+    }
+
     /// Rows read since the last call.
     async fn reads(&mut self) -> Result<i64> {
         let now = self.audit.number(self.query).await?;
@@ -68,19 +81,14 @@ impl Meter {
     }
 }
 
-/// 5,000 rows beside the keys of the test: live, expired and deleted, in the same slot and others.
-async fn neighbours(store: &Store, lane: &mut Lane) -> Result<()> {
-    let tags = ["t", "u", "v", "w", "x"];
-    for tag in tags {
-        let keys = keys_of_one_slot(tag, 1_000);
-        let others: Vec<PutRow> = keys
+/// Rows beside the keys of the test, in the same slot and four others: live, expired and deleted.
+async fn neighbours(store: &Store, lane: &mut Lane, rows_per_slot: usize) -> Result<()> {
+    for tag in ["t", "u", "v", "w", "x"] {
+        let keys = keys_of_one_slot(tag, rows_per_slot);
+        let others = keys
             .iter()
-            .map(|key| PutRow {
-                key: Key::new([key.bytes(), &b"other"[..]].concat()).unwrap_or(key.clone()),
-                ..row(key, "value")
-            })
-            .collect();
-        lane.put(others).await?;
+            .map(|beside| key([beside.bytes(), &b"other"[..]].concat()));
+        lane.put(others.map(|other| row(&other, "value"))).await?;
     }
     let mut audit = store.audit().await?;
     audit
@@ -94,63 +102,62 @@ async fn neighbours(store: &Store, lane: &mut Lane) -> Result<()> {
 
 async fn a_request_reads_no_more_rows_than_its_keys_and_the_fence(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
-    neighbours(store, &mut lane).await?;
+    neighbours(store, &mut lane, 1_000).await?;
     for size in [1, 2, 3, 8, 64, STATEMENT_KEYS_MAX] {
-        let keys = keys_of_one_slot("t", size);
-        let puts: Vec<PutRow> = keys.iter().map(|key| row(key, "value")).collect();
-        let persists: Vec<ExpireRow> = keys
-            .iter()
-            .map(|key| ExpireRow {
-                key: key.clone(),
-                ttl_ms: None,
-            })
-            .collect();
-        let expires: Vec<ExpireRow> = keys
-            .iter()
-            .zip(1_000_000..)
-            .map(|(key, ttl_ms)| ExpireRow {
-                key: key.clone(),
-                ttl_ms: Some(ttl_ms),
-            })
-            .collect();
-        // A first call may prepare its statement, and what is not there is read too.
-        lane.read(&keys, WHOLE).await?;
-        lane.put(puts.clone()).await?;
-        let mut meter = Meter::new(store).await?;
-        let most = i64::try_from(size)? + BESIDES;
-        let check = async |what: &str, meter: &mut Meter| {
-            let reads = meter.reads().await?;
-            println!("{what} of {size} keys: {reads} rows read");
-            assert!(
-                reads <= most,
-                "{what} of {size} keys read {reads} rows, not {most}"
-            );
-            Result::<()>::Ok(())
-        };
-        applied(lane.data.put(&lane.fence, &puts).await)?;
-        check("put over rows", &mut meter).await?;
-        lane.data.read(&keys, WHOLE).await?;
-        check("read", &mut meter).await?;
-        lane.data.read(&keys, Columns::Expiry).await?;
-        check("ttl", &mut meter).await?;
-        applied(lane.data.expire(&lane.fence, &expires).await)?;
-        check("expire", &mut meter).await?;
-        applied(lane.data.expire(&lane.fence, &persists).await)?;
-        check("persist", &mut meter).await?;
-        applied(lane.data.delete(&lane.fence, &keys).await)?;
-        check("delete", &mut meter).await?;
-        applied(lane.data.delete(&lane.fence, &keys).await)?;
-        check("delete of deleted rows", &mut meter).await?;
-        lane.data.read(&keys, WHOLE).await?;
-        check("read of deleted rows", &mut meter).await?;
-        let fresh: Vec<PutRow> = keys_of_one_slot(&format!("fresh {size}"), size)
-            .iter()
-            .map(|key| row_with_ttl(key, "value", 3_600_000))
-            .collect();
-        applied(lane.data.put(&lane.fence, &fresh).await)?;
-        check("put of new rows", &mut meter).await?;
+        measure_requests(store, &mut lane, size).await?;
     }
     Ok(())
+}
+
+/// A server that has to choose scans a small table, and locks all of it.
+async fn nor_does_it_in_a_table_that_is_hardly_larger(store: &Store) -> Result<()> {
+    for size in [1, 2, 3, 8, 16, 32] {
+        let mut lane = store.ready().await?;
+        neighbours(store, &mut lane, 4).await?;
+        measure_requests(store, &mut lane, size).await?;
+    }
+    Ok(())
+}
+
+/// Every kind of request, each with as many keys.
+async fn measure_requests(store: &Store, lane: &mut Lane, size: usize) -> Result<()> {
+    let keys = keys_of_one_slot("t", size);
+    let puts: Vec<PutRow> = keys.iter().map(|key| row(key, "value")).collect();
+    let fresh: Vec<PutRow> = keys_of_one_slot(&format!("fresh {size}"), size)
+        .iter()
+        .map(|key| row_with_ttl(key, "value", 3_600_000))
+        .collect();
+    let expiry = |ttl_ms: fn(u64) -> Option<u64>| -> Vec<ExpireRow> {
+        let rows = keys.iter().zip(1_000_000..);
+        rows.map(|(key, ttl)| ExpireRow {
+            key: key.clone(),
+            ttl_ms: ttl_ms(ttl),
+        })
+        .collect()
+    };
+    // A first call prepares its statement, and what is not there yet is no row to read.
+    lane.read(&keys, WHOLE).await?;
+    lane.put(puts.clone()).await?;
+    let (data, fence) = (&mut lane.data, &lane.fence);
+    let mut meter = Meter::new(store).await?;
+    applied(data.put(fence, &puts).await)?;
+    meter.check("put over rows", size).await?;
+    data.read(&keys, WHOLE).await?;
+    meter.check("read", size).await?;
+    data.read(&keys, Columns::Expiry).await?;
+    meter.check("ttl", size).await?;
+    applied(data.expire(fence, &expiry(Some)).await)?;
+    meter.check("expire", size).await?;
+    applied(data.expire(fence, &expiry(|_| None)).await)?;
+    meter.check("persist", size).await?;
+    applied(data.delete(fence, &keys).await)?;
+    meter.check("delete", size).await?;
+    applied(data.delete(fence, &keys).await)?;
+    meter.check("delete of deleted rows", size).await?;
+    data.read(&keys, WHOLE).await?;
+    meter.check("read of deleted rows", size).await?;
+    applied(data.put(fence, &fresh).await)?;
+    meter.check("put of new rows", size).await
 }
 
 async fn a_page_reads_no_more_rows_than_it_brings(store: &Store) -> Result<()> {
@@ -190,7 +197,7 @@ async fn a_page_reads_no_more_rows_than_it_brings(store: &Store) -> Result<()> {
 
 async fn a_sweep_reads_no_more_rows_than_it_deletes(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
-    neighbours(store, &mut lane).await?;
+    neighbours(store, &mut lane, 1_000).await?;
     let mut sweep = store.sweep().await?;
     sweep.due(1).await?;
     for size in [1, 2, 3, 8, 64, STATEMENT_KEYS_MAX] {

@@ -13,7 +13,9 @@ use freehold_tests::{Engine, ServerOptions};
 use tempfile::TempDir;
 
 use crate::{
-    expiry, lease, operations,
+    expiry,
+    lane::{key, row_with_ttl},
+    lease, operations,
     store::{Result, Store},
     sweep,
 };
@@ -30,6 +32,11 @@ async fn time_is_right_in_the_hour_before_the_clocks_go_back(engine: Engine) -> 
     let folder = TempDir::new()?;
     let store = in_zone(engine, folder.path(), now_s()? + HALF_AN_HOUR_S).await?;
     assert_eq!(offset_s(&store).await?, 7_200, "it is summer");
+    assert_eq!(
+        error_of_local_clock_s(&store).await?,
+        3_600,
+        "else nothing can go wrong here"
+    );
     everything_about_time(&store).await
 }
 
@@ -37,6 +44,7 @@ async fn time_is_right_in_the_hour_after_the_clocks_went_back(engine: Engine) ->
     let folder = TempDir::new()?;
     let store = in_zone(engine, folder.path(), now_s()? - HALF_AN_HOUR_S).await?;
     assert_eq!(offset_s(&store).await?, 3_600, "summer is over");
+    assert_eq!(error_of_local_clock_s(&store).await?, 0);
     everything_about_time(&store).await
 }
 
@@ -45,14 +53,13 @@ async fn a_row_outlives_the_moment_the_clocks_go_back(engine: Engine) -> Result<
     // Soon, but not before the server is up and the row is there.
     let store = in_zone(engine, folder.path(), now_s()? + 15).await?;
     let mut lane = store.ready().await?;
-    let key = crate::lane::key("k");
-    lane.put([crate::lane::row_with_ttl(&key, "value", 120_000)])
-        .await?;
+    let k = key("k");
+    lane.put([row_with_ttl(&k, "value", 120_000)]).await?;
     assert_eq!(offset_s(&store).await?, 7_200, "it is still summer");
     let mut ttl_ms_before = 120_000;
     loop {
         let winter = offset_s(&store).await? == 3_600;
-        let found = lane.row(&key).await?.ok_or("the row is gone")?;
+        let found = lane.row(&k).await?.ok_or("the row is gone")?;
         let ttl_ms = found.ttl_ms.ok_or("no ttl")?;
         assert!(
             ttl_ms <= ttl_ms_before,
@@ -63,14 +70,13 @@ async fn a_row_outlives_the_moment_the_clocks_go_back(engine: Engine) -> Result<
             break;
         }
     }
-    assert!(lane.expire_one(&key, Some(60_000)).await?);
-    assert!(lane.delete_one(&key).await?);
+    assert!(lane.expire_one(&k, Some(60_000)).await?);
+    assert!(lane.delete_one(&k).await?);
     Ok(())
 }
 
 /// The tests of other modules that ask what time it is, on one and the same server.
 async fn everything_about_time(store: &Store) -> Result<()> {
-    assert_that_the_zone_is_a_trap(store).await?;
     expiry::an_expiry_is_counted_from_the_databases_now(store).await?;
     expiry::a_read_finds_a_row_until_the_very_millisecond_it_expires(store).await?;
     expiry::a_delete_finds_a_row_until_the_very_millisecond_it_expires(store).await?;
@@ -80,24 +86,17 @@ async fn everything_about_time(store: &Store) -> Result<()> {
     lease::a_lease_ends_by_the_databases_clock(store).await
 }
 
-/// Of the two moments that a local time means the server takes one: on one side of the change,
-/// what it says is an hour off.
-async fn assert_that_the_zone_is_a_trap(store: &Store) -> Result<()> {
+/// How far off the clock is that a session in the server's zone sees. Of the two moments that its
+/// local time means both servers take the later one.
+async fn error_of_local_clock_s(store: &Store) -> Result<i64> {
     let mut audit = store.audit().await?;
-    let query = "SELECT CAST(ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000) AS SIGNED)";
+    let query = "SELECT UNIX_TIMESTAMP()";
     let right = audit.number(query).await?;
     audit.run("SET time_zone = 'SYSTEM'").await?;
-    let local = audit.number(query).await?;
-    let other_side = if offset_s(store).await? == 7_200 {
-        3_600
-    } else {
-        7_200
-    };
-    println!(
-        "local times are {} ms off, the clocks show {other_side} s besides",
-        local - right
-    );
-    Ok(())
+    let of_local_time = "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) AS SIGNED)";
+    let shown = audit.number(of_local_time).await?;
+    // Between the two looks a little time passed.
+    Ok((shown - right) / 60 * 60)
 }
 
 /// How far local time is ahead of UTC.
