@@ -1,8 +1,8 @@
 //! Embedded shards: one SQLite file each, in this process.
 //!
-//! A [`SqliteServer`] names a file; a [`SqliteConnection`] has it open on a [`worker`] thread,
-//! which runs each call as one transaction of a [`session`]. [`data`], [`sweep`] and [`schema`] are
-//! the three sets of calls, and [`error`] says what SQLite's errors mean.
+//! A [`SqliteServer`] names a file; a [`SqliteConnection`] has it open on a `worker` thread,
+//! which runs each call as one transaction of a `session`. `data`, `sweep` and `schema` are
+//! the three sets of calls, and `error` says what SQLite's errors mean.
 //!
 //! A transaction takes SQLite's one write lock first and looks at fence and clock then, so nothing
 //! changes between the look and the commit. Commits are synced to disk. 64-bit unsigned numbers lie
