@@ -16,8 +16,11 @@ use crate::{
     row::{Columns, ExpireRow, PutRow, RawRow, Read, ScanPage, ScanRange},
 };
 
-pub(super) const PUT: &str = "REPLACE INTO store (slot, key, version, expires_at, value) \
-                   VALUES (?1, ?2, ?3, ?4, ?5)";
+// In place: REPLACE would delete the row and write it and its keys anew, in four times the time.
+pub(super) const PUT: &str = "INSERT INTO store (slot, key, version, expires_at, value) \
+                   VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (slot, key) DO UPDATE SET \
+                   version = excluded.version, expires_at = excluded.expires_at, \
+                   value = excluded.value";
 
 // The value goes at once: kept until the sweeper comes, it would be written to the log once more.
 pub(super) const DELETE: &str = "UPDATE store SET expires_at = -1, value = x'' \

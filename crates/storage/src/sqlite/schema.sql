@@ -1,5 +1,7 @@
--- The value comes last: SQLite reads a row from its beginning, and a large value would stand
--- between the key and the expiry.
+-- Not WITHOUT ROWID: rows would then lie in the inner nodes too, and each step of a search would
+-- read a whole row with its value; with values of 256 KiB a scan took 40 times as long. The value
+-- comes last: SQLite reads a row from its beginning, and a large value would stand between the key
+-- and the expiry.
 CREATE TABLE IF NOT EXISTS store (
     slot       INTEGER NOT NULL,
     key        BLOB    NOT NULL,
@@ -7,10 +9,11 @@ CREATE TABLE IF NOT EXISTS store (
     expires_at INTEGER NOT NULL,
     value      BLOB    NOT NULL,
     PRIMARY KEY (slot, key)
-) WITHOUT ROWID, STRICT;
+) STRICT;
 
--- Rows that never expire are not in it: for them a write touches the table alone.
-CREATE INDEX IF NOT EXISTS store_due ON store (expires_at)
+-- Rows that never expire are not in it: for them a write touches table and primary key alone. The
+-- sweeper finds in it all it needs.
+CREATE INDEX IF NOT EXISTS store_due ON store (expires_at, slot, key)
     WHERE expires_at < 9223372036854775807;
 
 CREATE TABLE IF NOT EXISTS shard (

@@ -74,7 +74,7 @@ async fn every_statement_finds_its_rows_by_an_index() {
     let server = server(&folder, 1);
     drop(initialised(&server).await);
     let file = Connection::open(&server.path).unwrap();
-    let by_key = "SEARCH store USING PRIMARY KEY (slot=? AND key";
+    let by_key = "SEARCH store USING INDEX sqlite_autoindex_store_1 (slot=? AND key";
     let by_expiry = "SEARCH store USING COVERING INDEX store_due";
     for (sql, expected) in [
         (data::DELETE, by_key),
@@ -83,7 +83,7 @@ async fn every_statement_finds_its_rows_by_an_index() {
         (data::INSPECT, by_key),
         (
             scan::SCAN,
-            "SEARCH store USING PRIMARY KEY (slot=? AND key>? AND key<?)",
+            "SEARCH store USING INDEX sqlite_autoindex_store_1 (slot=? AND key>? AND key<?)",
         ),
         (sweep::DELETE_DUE, by_key),
         (sweep::DUE, by_expiry),
