@@ -2,12 +2,15 @@
 
 use freehold_core::{SCHEMA_VERSION, SLOTS, ShardIdentity, Slot, SlotClaim, SlotState};
 
-use crate::store::{Result, Store, identity};
+use freehold_storage::{schema::SchemaState, sweep::Holder};
+
+use crate::store::{Result, Store, WITHIN, identity};
 
 on_every_engine!(
     a_new_shard_claims_all_slots_at_epoch_1,
     only_rows_above_the_asked_epoch_are_told,
     states_and_peers_are_told_as_they_lie_there,
+    names_are_told_as_they_were_given,
     fence_and_slots_are_of_one_snapshot,
 );
 
@@ -91,6 +94,30 @@ pub(crate) async fn states_and_peers_are_told_as_they_lie_there(store: &Store) -
         };
         assert_eq!(*claim, expected);
     }
+    Ok(())
+}
+
+pub(crate) async fn names_are_told_as_they_were_given(store: &Store) -> Result<()> {
+    let name = r#"a'b"c`d\e %_ ключ 😀"#;
+    let mut schema = store.schema().await?;
+    let named = ShardIdentity {
+        name: name.to_owned(),
+        ..identity()
+    };
+    schema.create(&named).await?;
+    assert_eq!(schema.state().await?, SchemaState::Started(named.clone()));
+    schema.take_slots(0..=0).await?;
+    assert_eq!(store.data().await?.claims(0).await?.identity.name, name);
+    let holder = Holder {
+        id: 1,
+        name: name.to_owned(),
+    };
+    let mut sweep = store.sweep().await?;
+    assert_eq!(
+        sweep.lease(&holder, WITHIN).await?.holder.as_deref(),
+        Some(name)
+    );
+    assert_eq!(sweep.look_at_lease().await?.holder.as_deref(), Some(name));
     Ok(())
 }
 

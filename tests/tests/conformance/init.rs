@@ -1,7 +1,11 @@
 //! `init` and `migrate`: whatever they were interrupted at, running them again completes them.
 
 use freehold_core::{SCHEMA_VERSION, ShardIdentity};
-use freehold_storage::{Outcome, Refusal, StorageError, schema::SchemaState};
+use freehold_storage::{
+    Outcome, Refusal, StorageError,
+    schema::{FACT_VARIABLES, SchemaState},
+};
+use freehold_tests::Engine;
 
 use crate::{
     audit::Audit,
@@ -18,6 +22,7 @@ on_every_engine!(
     a_migration_shows_its_version_with_a_new_stamp_and_may_be_repeated,
     a_migration_that_fails_leaves_the_version,
     people_find_live_rows_in_the_view,
+    facts_are_those_of_the_server_that_answers,
 );
 
 const FENCE_ROW: &str = "SELECT name, cluster_id, schema_version, term, epoch, server_id, stamp \
@@ -248,6 +253,57 @@ pub(crate) async fn people_find_live_rows_in_the_view(store: &Store) -> Result<(
             .rows("SELECT slot, `key`, value FROM live ORDER BY `key`")
             .await?,
         expected
+    );
+    Ok(())
+}
+
+pub(crate) async fn facts_are_those_of_the_server_that_answers(store: &Store) -> Result<()> {
+    let mut schema = store.schema().await?;
+    let before = schema.facts().await?;
+    assert_eq!(before.key_collation, None, "there is no table yet");
+    let (engine, id) = match store.engine() {
+        None => ("SQLite", "0".to_owned()),
+        Some(engine) => {
+            let id = store
+                .audit()
+                .await?
+                .rows("SELECT @@server_id")
+                .await?
+                .concat()
+                .concat();
+            (
+                if engine == Engine::MariaDb {
+                    "MariaDB"
+                } else {
+                    "MySQL"
+                },
+                id,
+            )
+        }
+    };
+    assert_eq!(
+        (&*before.engine, before.server_id.to_string()),
+        (engine, id)
+    );
+    assert!(
+        before
+            .version
+            .starts_with(|first: char| first.is_ascii_digit()),
+        "{before:?}"
+    );
+    // The server's clock is this machine's.
+    let skew_ms = before.clock_skew_ms.unsigned_abs();
+    assert!(skew_ms <= before.clock_error_ms + 5, "{before:?}");
+    assert!(
+        before
+            .variables
+            .keys()
+            .all(|name| FACT_VARIABLES.contains(&name.as_str()))
+    );
+    schema.create(&identity()).await?;
+    assert_eq!(
+        schema.facts().await?.key_collation.as_deref(),
+        Some("binary")
     );
     Ok(())
 }
