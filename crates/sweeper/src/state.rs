@@ -124,9 +124,14 @@ impl Board {
                 shard = self.shard,
                 "sweeper: the lease ended before it was renewed"
             );
-            self.shown.send_modify(|shown| shown.held_until = None);
-            self.metrics.lease(false);
+            self.lease_given_back();
         }
+    }
+
+    /// The lease is no longer used.
+    pub(crate) fn lease_given_back(&mut self) {
+        self.shown.send_modify(|shown| shown.held_until = None);
+        self.metrics.lease(false);
     }
 
     /// Why it waits; `None` if it sweeps.

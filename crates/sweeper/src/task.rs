@@ -284,7 +284,7 @@ impl<D: Dial> Work for Task<D> {
     async fn stop(&mut self) {
         let held = self.lease.is_held(Instant::now());
         self.lease = LeaseClock::default();
-        self.board.lease_ended();
+        self.board.lease_given_back();
         self.board.waits(Some(Waiting::Stopped));
         if !held {
             return;
