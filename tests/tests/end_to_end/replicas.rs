@@ -9,8 +9,7 @@ use crate::scene::{Result, client, keys_of, until};
 
 /// A master with two replicas, and what serves them.
 struct Scene {
-    // Ends with the scene.
-    _router: Router,
+    router: Router,
     client: Client,
     master: Server,
     replicas: [Server; 2],
@@ -28,13 +27,26 @@ impl Scene {
         let client = client(&router).await?;
         client.put("k", "old", None).await?;
         let scene = Self {
-            _router: router,
+            router,
             client,
             master,
             replicas: [first, second],
         };
         scene.catch_up().await?;
+        scene.until_all_lanes_are_open().await?;
         Ok(scene)
+    }
+
+    /// A lane that found no tables at first tries again after a while.
+    async fn until_all_lanes_are_open(&self) -> Result<()> {
+        until("all lanes of the replicas to be open", async || {
+            let (_, metrics) = self.router.http_get("/metrics").await?;
+            let open = metrics.lines().filter(|line| {
+                line.starts_with("freehold_lanes_open{") && line.ends_with("role=\"replica\"} 2")
+            });
+            Ok(open.count() == 2)
+        })
+        .await
     }
 
     async fn catch_up(&self) -> Result<()> {
