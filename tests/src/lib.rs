@@ -102,6 +102,7 @@
 //! | `FREEHOLD_TEST_BIN` | the `freehold` program | beside the test |
 //! | `FREEHOLD_TEST_CONTAINERS` | run MySQL servers as containers of `deploy/compose.yaml` | as processes |
 //! | `FREEHOLD_TEST_KEEP` | keep the folders of servers and routers | remove them |
+//! | `FREEHOLD_TEST_SEED` | what random choices of a test begin with; each prints its own | drawn |
 
 mod certificates;
 pub mod cli;
