@@ -367,12 +367,6 @@ impl Shards {
         }
     }
 
-    /// The queue for stretches of a shard.
-    #[must_use]
-    pub fn scan_server(&self, shard: ShardId, request: &Request) -> Option<&ServerLanes> {
-        self.server_for(self.shard(shard), request)
-    }
-
     /// Asks for the shard's claims and waits until they were looked at once more.
     pub async fn reload(&self, shard: ShardId) {
         let shard = self.shard(shard);

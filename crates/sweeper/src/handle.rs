@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_storage::{Server, StorageError, sweep::Holder};
+use freehold_storage::{Server, StorageError, SweepConnection, sweep::Holder};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Notify, watch},
@@ -104,20 +104,25 @@ impl SweeperHandle {
     /// # Errors
     /// [`StorageError`].
     pub async fn count_due(&self) -> Result<DueRows, StorageError> {
-        let SweeperSettings {
-            statement_time_max,
-            connect_time_max,
-            ..
-        } = self.settings;
-        let mut connection =
-            within(connect_time_max, "a connection attempt", self.master.dial()).await?;
+        let mut connection = self.connect().await?;
         let count = connection.due(self.settings.count_rows_max);
-        let due = within(statement_time_max, "a count of due rows", count).await?;
+        let due = within(
+            self.settings.statement_time_max,
+            "a count of due rows",
+            count,
+        )
+        .await?;
         Ok(DueRows {
             rows: due.keys.len() as u64,
             more: due.more,
             oldest: due.oldest_ms.map(Duration::from_millis),
         })
+    }
+
+    /// A connection beside the sweeper's own.
+    async fn connect(&self) -> Result<Box<dyn SweepConnection>, StorageError> {
+        let limit = self.settings.connect_time_max;
+        within(limit, "a connection attempt", self.master.dial()).await
     }
 
     /// Pauses or resumes sweeping of the shard, for all routers and across restarts. This router
@@ -127,19 +132,14 @@ impl SweeperHandle {
     /// # Errors
     /// [`StorageError`]; if the connection was lost, it may have been done.
     pub async fn set_paused(&self, paused: bool) -> Result<(), StorageError> {
-        let SweeperSettings {
-            statement_time_max,
-            connect_time_max,
-            ..
-        } = self.settings;
-        let mut connection =
-            within(connect_time_max, "a connection attempt", self.master.dial()).await?;
-        within(statement_time_max, "a pause", connection.set_paused(paused)).await?;
+        let mut connection = self.connect().await?;
+        let pause = connection.set_paused(paused);
+        within(self.settings.statement_time_max, "a pause", pause).await?;
         self.wake.notify_one();
         // It is done, whether or not this router's sweeper is quick enough to show it.
         let mut shown = self.shown.clone();
         let _ = timeout(
-            statement_time_max,
+            self.settings.statement_time_max,
             shown.wait_for(|shown| shown.obeys(paused)),
         )
         .await;

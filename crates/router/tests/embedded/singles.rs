@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use freehold_proto::v1;
+use freehold_proto::v1::{self, key_value_client::KeyValueClient};
+use tonic::transport::Channel;
 
 use crate::fixture::{Fixture, delete, get, milliseconds, put};
 
@@ -81,12 +82,16 @@ async fn an_expired_key_is_gone_and_persist_keeps_one() {
     };
     let kept = fixture.client.ttl(ttl).await.unwrap().into_inner();
     assert_eq!((kept.found, kept.ttl), (true, None));
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    let ttl = v1::TtlRequest {
-        key: "short".into(),
-        read: None,
+    let is_there = async |client: &mut KeyValueClient<Channel>| {
+        let ttl = v1::TtlRequest {
+            key: "short".into(),
+            read: None,
+        };
+        client.ttl(ttl).await.unwrap().into_inner().found
     };
-    assert!(!fixture.client.ttl(ttl).await.unwrap().into_inner().found);
+    while is_there(&mut fixture.client).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let expire = v1::ExpireRequest {
         key: "short".into(),
         ttl: Some(milliseconds(9_000)),
