@@ -19,10 +19,12 @@ apt_get() {
 
 install_mariadb() {
     [[ -n "${FREEHOLD_TEST_MARIADBD:-}" ]] && return
-    # Debian keeps it where only root's PATH leads.
-    PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null && return
-    # The core package has the program and starts no service.
-    apt_get 'mariadbd is missing' mariadb-server-core
+    # Debian keeps it where only root's PATH leads. The script that makes a data folder calls the
+    # other one, which is in the client's package.
+    PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null &&
+        command -v my_print_defaults >/dev/null && return
+    # The core packages have the programs and start no service.
+    apt_get 'mariadbd or my_print_defaults is missing' mariadb-server-core mariadb-client-core
 }
 
 # The mirror this machine's apt takes Debian from.

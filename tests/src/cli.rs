@@ -35,7 +35,8 @@ impl Answer {
     }
 }
 
-/// The program: `FREEHOLD_TEST_BIN`, or what cargo put beside the running test.
+/// The program: `FREEHOLD_TEST_BIN`, or what cargo put beside the running test, or into this
+/// workspace's `target/debug`: examples of the documentation run elsewhere.
 ///
 /// Building a test of this package does not build it. `tests/run` and nextest's setup script do;
 /// with anything else, `cargo build -p freehold` comes first.
@@ -50,10 +51,21 @@ pub fn program() -> Result<PathBuf> {
             .map(|folder| folder.join("freehold"))
             .find(|f| f.is_file())
     };
-    named.or_else(beside).ok_or_else(|| Error::Missing {
-        what: "the freehold program".to_owned(),
-        remedy: "run cargo build -p freehold, or name it in FREEHOLD_TEST_BIN".to_owned(),
-    })
+    let built = || {
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+            PathBuf::from,
+        );
+        let path = target.join("debug/freehold");
+        path.is_file().then_some(path)
+    };
+    named
+        .or_else(beside)
+        .or_else(built)
+        .ok_or_else(|| Error::Missing {
+            what: "the freehold program".to_owned(),
+            remedy: "run cargo build -p freehold, or name it in FREEHOLD_TEST_BIN".to_owned(),
+        })
 }
 
 /// A command of the program that takes nothing from this process's own environment.

@@ -52,6 +52,21 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # A network that fails
+//!
+//! ```no_run
+//! # async fn example() -> freehold_tests::Result<()> {
+//! use freehold_tests::{Engine, Login, Proxy, Server};
+//!
+//! let (server, other) = tokio::try_join!(Server::of(Engine::MySql), Server::of(Engine::MySql))?;
+//! let proxy = Proxy::to(&server).await?;
+//! let dsn = proxy.dsn(&server, &Login::admin());
+//! proxy.hold();                               // keeps what open connections send
+//! proxy.release();                            // and now it arrives
+//! proxy.lead_to(&other);                      // open connections break, new ones lead there
+//! # Ok(()) }
+//! ```
+//!
 //! # The router
 //!
 //! ```no_run
@@ -109,11 +124,13 @@ pub mod cli;
 pub mod clients;
 mod container;
 pub mod deploy;
+mod doctest;
 mod engine;
 mod error;
 mod options;
 mod port;
 mod process;
+mod proxy;
 pub mod replication;
 mod router;
 mod server;
@@ -122,12 +139,14 @@ mod template;
 
 pub use certificates::Certificates;
 pub use cli::Answer;
+pub use doctest::doctest;
 pub use engine::{Engine, Program};
 pub use error::{Error, Result};
 pub use mysql_async;
 pub use options::{Durability, ServerOptions};
 pub use port::Port;
 pub use process::{Process, Signal};
+pub use proxy::Proxy;
 pub use router::{Router, Shard, shards_toml};
 pub use server::Server;
-pub use sql::{Login, Sql};
+pub use sql::{Login, Session, Sql};

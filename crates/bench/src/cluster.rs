@@ -2,10 +2,10 @@
 //! team would make it for itself, and through Freehold.
 
 use freehold_client::{Client, ClientOptions, Write};
-use freehold_tests::{Engine, Login, Router, Server, ServerOptions, Shard};
+use freehold_tests::{Login, Router, Server, ServerOptions, Shard};
 use mysql_async::{Opts, OptsBuilder, prelude::Queryable};
 
-use crate::{data, error::Error};
+use crate::{data, error::Error, plan::Plan};
 
 /// Rows in one loading statement.
 const LOAD_ROWS: u64 = 500;
@@ -24,21 +24,17 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts the server (every commit flushed and synced) and the router, and loads both.
-    pub(crate) async fn start(
-        engine: Engine,
-        rows: u64,
-        value_bytes: usize,
-    ) -> Result<Self, Error> {
-        let options = ServerOptions::new(engine).synced();
+    pub(crate) async fn start(plan: &Plan) -> Result<Self, Error> {
+        let options = ServerOptions::new(plan.engine).synced();
         let options = options.argument("--max-connections=3000");
         let database = Server::start(options).await?;
         let shards = [Shard::new("a", &database, &[])];
-        let router = Router::init_and_serve(&shards, "").await?;
+        let router = Router::init_and_serve(&shards, &plan.router_config).await?;
         let cluster = Self {
             database,
             router,
-            rows,
-            value_bytes,
+            rows: plan.rows,
+            value_bytes: plan.value_bytes,
         };
         cluster.load_direct().await?;
         cluster.load_freehold().await?;
@@ -91,9 +87,7 @@ impl Cluster {
                 value: data::value(number, self.value_bytes),
                 ttl: None,
             };
-            let writes = (first..(first + LOAD_ROWS).min(self.rows))
-                .map(put)
-                .collect();
+            let writes = (first..(first + LOAD_ROWS).min(self.rows)).map(put);
             for result in client.batch_write(writes).await? {
                 result?;
             }

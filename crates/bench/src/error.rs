@@ -14,6 +14,12 @@ pub(crate) enum Error {
     /// A call through Freehold failed.
     #[error("freehold: {0}")]
     Client(#[from] freehold_client::Error),
+    /// A unary call through the router.
+    #[error("unary call: {0}")]
+    Unary(#[from] Box<tonic::Status>),
+    /// A connection for unary calls.
+    #[error("unary connection: {0}")]
+    UnaryConnect(#[from] tonic::transport::Error),
     /// The router could not be reached.
     #[error("freehold: {0}")]
     Connect(#[from] freehold_client::ConnectError),

@@ -17,7 +17,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use plan::Arguments;
-use targets::Target;
+
+/// As in the router, so that both sides are measured alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -32,13 +35,13 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<(), error::Error> {
     let plan = arguments.plan();
-    let mut cluster = cluster::Cluster::start(plan.engine, plan.rows, plan.value_bytes).await?;
+    let mut cluster = cluster::Cluster::start(&plan).await?;
     let mut records = Vec::new();
     for repetition in 0..plan.repetitions {
         for workload in &plan.workloads {
-            for target in Target::ALL {
+            for target in &plan.targets {
                 let round = measure::Round {
-                    target,
+                    target: *target,
                     workload: *workload,
                     repetition,
                 };
@@ -48,7 +51,7 @@ async fn run(arguments: &Arguments) -> Result<(), error::Error> {
             }
         }
     }
-    println!("{}", report::table(&records));
+    println!("{}", report::table(&plan, &records));
     if let Some(path) = &arguments.out {
         report::write_json(path, &records)?;
     }

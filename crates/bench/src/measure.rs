@@ -1,6 +1,11 @@
 //! Lets callers loose on one target for a while, and counts.
 
-use std::{fmt, fs, path::PathBuf, time::Duration};
+use std::{
+    fmt, fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -46,13 +51,14 @@ pub(crate) struct Record {
     pub(crate) p999_us: u64,
     pub(crate) database_cpu_us_per_operation: f64,
     pub(crate) router_cpu_us_per_operation: f64,
+    pub(crate) callers_cpu_us_per_operation: f64,
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>2} {} {:>8}: {:>8.0}/s  p50 {:>6} us  p99 {:>6} us  database {:>6.1} us  router {:>6.1} us",
+            "{:>2} {} {:>8}: {:>8.0}/s  p50 {:>6} us  p99 {:>6} us  database {:>6.1} us  router {:>6.1} us  callers {:>6.1} us",
             self.repetition + 1,
             self.workload.as_str(),
             self.target.as_str(),
@@ -60,7 +66,8 @@ impl fmt::Display for Record {
             self.p50_us,
             self.p99_us,
             self.database_cpu_us_per_operation,
-            self.router_cpu_us_per_operation
+            self.router_cpu_us_per_operation,
+            self.callers_cpu_us_per_operation
         )
     }
 }
@@ -75,6 +82,8 @@ pub(crate) async fn measure(
     let callers = round.target.callers(cluster, plan.callers).await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + plan.duration;
+    // One for all: as many as there are callers would not fit the processor's caches.
+    let latencies = Arc::new(Mutex::new(histogram()));
     let mut tasks = JoinSet::new();
     for (index, caller) in (0_u64..).zip(callers) {
         let seed = u64::from(round.repetition) << 32 | index;
@@ -84,21 +93,31 @@ pub(crate) async fn measure(
             rows: cluster.rows,
             value_bytes: cluster.value_bytes,
             random: StdRng::seed_from_u64(seed),
+            latencies: latencies.clone(),
         };
         tasks.spawn(task.run(begin, end));
     }
     tokio::time::sleep_until(begin).await;
     let (database, router) = cluster.processes()?;
-    let before = (cpu_seconds(database)?, cpu_seconds(router)?);
+    // The callers are this process.
+    let cpu = || -> Result<[f64; 3], Error> {
+        let callers = std::process::id();
+        Ok([
+            cpu_seconds(database)?,
+            cpu_seconds(router)?,
+            cpu_seconds(callers)?,
+        ])
+    };
+    let before = cpu()?;
     tokio::time::sleep_until(end).await;
-    let after = (cpu_seconds(database)?, cpu_seconds(router)?);
-    let mut latencies = histogram();
+    let after = cpu()?;
     while let Some(ended) = tasks.join_next().await {
-        let counted = ended??;
-        latencies.add(counted).expect("both have the same bounds");
+        ended??;
     }
+    let latencies = latencies.lock().expect("nobody panics with it");
     let operations = latencies.len();
-    let cpu_us = |before: f64, after: f64| (after - before) * 1e6 / operations.max(1) as f64;
+    let cpu_us =
+        |process: usize| (after[process] - before[process]) * 1e6 / operations.max(1) as f64;
     Ok(Record {
         target: round.target,
         workload: round.workload,
@@ -109,8 +128,9 @@ pub(crate) async fn measure(
         p50_us: latencies.value_at_quantile(0.5),
         p99_us: latencies.value_at_quantile(0.99),
         p999_us: latencies.value_at_quantile(0.999),
-        database_cpu_us_per_operation: cpu_us(before.0, after.0),
-        router_cpu_us_per_operation: cpu_us(before.1, after.1),
+        database_cpu_us_per_operation: cpu_us(0),
+        router_cpu_us_per_operation: cpu_us(1),
+        callers_cpu_us_per_operation: cpu_us(2),
     })
 }
 
@@ -120,21 +140,22 @@ struct CallerTask {
     rows: u64,
     value_bytes: usize,
     random: StdRng,
+    latencies: Arc<Mutex<Histogram<u64>>>,
 }
 
 impl CallerTask {
     /// Calls until `end`; counts the calls that begin and end between `begin` and `end`.
-    async fn run(mut self, begin: Instant, end: Instant) -> Result<Histogram<u64>, Error> {
-        let mut latencies = histogram();
+    async fn run(mut self, begin: Instant, end: Instant) -> Result<(), Error> {
         loop {
             let started = Instant::now();
             if started >= end {
-                return Ok(latencies);
+                return Ok(());
             }
             self.call().await?;
             let ended = Instant::now();
             if started >= begin && ended <= end {
                 let us = u64::try_from((ended - started).as_micros()).unwrap_or(LATENCY_US_MAX);
+                let mut latencies = self.latencies.lock().expect("nobody panics with it");
                 latencies.saturating_record(us.max(1));
             }
         }

@@ -6,6 +6,8 @@ use clap::{Parser, ValueEnum};
 use freehold_tests::Engine;
 use serde::Serialize;
 
+use crate::targets::Target;
+
 /// Compares Freehold with calling the database directly, on a server that this starts.
 #[derive(Debug, Parser)]
 #[command(name = "freehold-bench", version)]
@@ -28,6 +30,15 @@ pub(crate) struct Arguments {
     /// How often each is measured.
     #[arg(long, default_value_t = 5)]
     repetitions: u32,
+    /// What callers do.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["get", "put"])]
+    workloads: Vec<Workload>,
+    /// Which ways to the data; ratios are to `direct`.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["direct", "unary", "pipeline"])]
+    targets: Vec<Target>,
+    /// TOML for the router's config, such as `lanes.writes = 8`.
+    #[arg(long, default_value = "")]
+    router_config: String,
     /// A file for all figures, as JSON.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -40,7 +51,7 @@ enum ServerKind {
 }
 
 /// What callers do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Workload {
     /// Reads a random key that is there.
@@ -68,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     pub(crate) repetitions: u32,
     pub(crate) workloads: Vec<Workload>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) router_config: String,
 }
 
 impl Arguments {
@@ -82,7 +95,9 @@ impl Arguments {
             value_bytes: self.value_bytes,
             duration: Duration::from_secs(self.seconds),
             repetitions: self.repetitions,
-            workloads: vec![Workload::Get, Workload::Put],
+            workloads: self.workloads.clone(),
+            targets: self.targets.clone(),
+            router_config: self.router_config.clone(),
         }
     }
 }

@@ -2,24 +2,29 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use crate::{error::Error, measure::Record, plan::Workload, targets::Target};
+use crate::{
+    error::Error,
+    measure::Record,
+    plan::{Plan, Workload},
+    targets::Target,
+};
 
 /// A table of medians.
-pub(crate) fn table(records: &[Record]) -> String {
+pub(crate) fn table(plan: &Plan, records: &[Record]) -> String {
     let mut text = String::from(
-        "medians      |   rate/s | x direct |  p50 us |  p99 us | database us | router us\n\
-         -------------|----------|----------|---------|---------|-------------|----------\n",
+        "medians      |   rate/s | x direct |  p50 us |  p99 us | database us | router us | callers us\n\
+         -------------|----------|----------|---------|---------|-------------|-----------|-----------\n",
     );
-    for workload in [Workload::Get, Workload::Put] {
+    for workload in plan.workloads.iter().copied() {
         let direct = median(records, workload, Target::Direct, |record| {
             record.rate_per_second
         });
-        for target in Target::ALL {
+        for target in plan.targets.iter().copied() {
             let median = |figure: fn(&Record) -> f64| median(records, workload, target, figure);
             let rate = median(|record| record.rate_per_second);
             writeln!(
                 text,
-                "{:<3} {:<8} | {rate:>8.0} | {:>8.2} | {:>7.0} | {:>7.0} | {:>11.1} | {:>9.1}",
+                "{:<3} {:<8} | {rate:>8.0} | {:>8.2} | {:>7.0} | {:>7.0} | {:>11.1} | {:>9.1} | {:>10.1}",
                 workload.as_str(),
                 target.as_str(),
                 rate / direct,
@@ -27,6 +32,7 @@ pub(crate) fn table(records: &[Record]) -> String {
                 median(|record| exact(record.p99_us)),
                 median(|record| record.database_cpu_us_per_operation),
                 median(|record| record.router_cpu_us_per_operation),
+                median(|record| record.callers_cpu_us_per_operation),
             )
             .expect("a string takes everything");
         }

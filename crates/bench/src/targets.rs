@@ -5,26 +5,24 @@ mod freehold;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{cluster::Cluster, error::Error};
 
 /// A way to the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Target {
     /// One prepared statement per key, one connection per caller: what a team writes itself.
     Direct,
     /// Freehold, one gRPC call per key.
     Unary,
-    /// Freehold, all callers on one `Pipeline` stream.
+    /// Freehold, all callers on one client of its own, which uses a `Pipeline` stream.
     Pipeline,
 }
 
 impl Target {
-    /// All of them; the first is what the others are compared with.
-    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Unary, Self::Pipeline];
-
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",

@@ -7,8 +7,10 @@ use freehold_proto::v1::{self, admin_client};
 use tonic::transport::Channel;
 
 use crate::{
-    connect::{self, ClientOptions, ConnectError},
+    address,
+    connect::{self, ConnectError},
     error::{CallKind, Error},
+    options::ClientOptions,
 };
 
 /// Calls to the admin listener of one router.
@@ -24,7 +26,12 @@ impl AdminClient {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(address: &str, options: &ClientOptions) -> Result<Self, ConnectError> {
-        let channel = connect::channel(address, options).await?;
+        let wrong = |address| ConnectError::Address { address };
+        let authority = match address::parse_all(address).map_err(wrong)?.as_slice() {
+            [one] => one.authority(),
+            _ => return Err(wrong(address.to_owned())),
+        };
+        let channel = connect::channel(&authority, options).await?;
         Ok(Self {
             stub: admin_client::AdminClient::new(channel),
             timeout: options.timeout,

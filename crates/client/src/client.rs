@@ -1,233 +1,307 @@
-//! A method for each of `KeyValue`'s.
+//! The client: a method for each of `KeyValue`'s, and the tasks behind them.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use freehold_core::limits::VALUE_BYTES_MAX;
-use freehold_proto::v1::{self, batch_get_result, batch_write_result, key_value_client};
-use tonic::transport::Channel;
+use freehold_proto::v1::{self, pipeline_request::Request};
+use rand::{
+    Rng as _, SeedableRng as _,
+    rngs::{StdRng, SysRng},
+};
+use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
-    connect::{self, ClientOptions, ConnectError},
-    error::{CallKind, Error},
-    pipeline::Pipeline,
+    address,
+    batch::{BatchGet, BatchWrite},
+    call::Call,
+    connect::ConnectError,
+    error::Error,
+    options::ClientOptions,
+    pipe::{Closing, Keeper, Pipe},
+    retry::Retries,
+    routers::Routers,
     scan::{Scan, ScanOptions},
-    types::{
-        Consistency, DeleteReply, ExpireReply, GetReply, PutReply, TtlReply, Write, WriteReply,
-        to_wire_duration,
-    },
+    types::{DeleteReply, ExpireReply, GetReply, PutReply, TtlReply, Write, to_wire_duration},
 };
 
 /// Room for the largest value and what stands around it.
-const MESSAGE_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+pub(crate) const MESSAGE_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
 
-/// Calls to one router. Clones share its connection.
+/// Bytes of key and value in one request: whatever a router is set to, it takes no more.
+pub(crate) const REQUEST_BYTES_MAX: usize = VALUE_BYTES_MAX + (64 << 10);
+
+/// Longer than any call, and far from the end of the clock.
+const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// Calls to the routers of one cluster.
+///
+/// Clones are cheap and share everything: a program needs one client, made inside its tokio
+/// runtime. When the last clone and the last call are dropped, its connections end.
 #[derive(Debug, Clone)]
 pub struct Client {
-    stub: key_value_client::KeyValueClient<Channel>,
-    timeout: Duration,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: ClientOptions,
+    pipes: Vec<Arc<Pipe>>,
+    routers: Arc<Routers>,
+    retries: Arc<Retries>,
+    /// Spreads calls that use no pipe.
+    turn: AtomicUsize,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
 impl Client {
-    /// Connects to `HOST:PORT` or `http://HOST:PORT`.
+    /// Connects to `HOST:PORT` or `http://HOST:PORT`, or to several of them with commas in between:
+    /// all routers of one cluster. A name may have many addresses; each is a router.
+    ///
+    /// Returns as soon as one router takes calls.
     ///
     /// # Errors
-    /// [`ConnectError`].
-    pub async fn connect(address: &str, options: &ClientOptions) -> Result<Self, ConnectError> {
-        let channel = connect::channel(address, options).await?;
-        let stub = key_value_client::KeyValueClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    /// [`ConnectError`], if none of them can be reached.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or if an option that says how many is 0.
+    pub async fn connect(addresses: &str, options: &ClientOptions) -> Result<Self, ConnectError> {
+        let client = Self::connect_lazily(addresses, options)?;
+        client.inner.routers.first_contact().await?;
+        Ok(client)
+    }
+
+    /// As [`Self::connect`], without waiting for a router: calls wait for one until their
+    /// deadlines.
+    ///
+    /// # Errors
+    /// [`ConnectError`], but never because of what a router does.
+    ///
+    /// # Panics
+    /// As [`Self::connect`].
+    pub fn connect_lazily(addresses: &str, options: &ClientOptions) -> Result<Self, ConnectError> {
+        assert!(
+            options.streams > 0 && options.in_flight_max > 0 && options.waiting_max > 0,
+            "a client without room carries nothing"
+        );
+        let wrong = |address| ConnectError::Address { address };
+        let addresses = address::parse_all(addresses).map_err(wrong)?;
+        let no_randomness = |error: rand::rngs::SysError| ConnectError::NoRandomness {
+            reason: error.to_string(),
+        };
+        let mut random = StdRng::try_from_rng(&mut SysRng).map_err(no_randomness)?;
+        let retries = Arc::new(Retries::new(options.retry.clone(), random.next_u64()));
+        let routers = Arc::new(Routers::new(
+            addresses,
+            options.clone(),
+            retries.clone(),
+            random.next_u64(),
+        ));
+        let mut tasks = Vec::with_capacity(options.streams * 2 + 1);
+        let resolving = routers.clone();
+        tasks.push(tokio::spawn(async move { resolving.keep_resolving().await }).abort_handle());
+        let mut pipes = Vec::with_capacity(options.streams);
+        for index in 0..options.streams {
+            let pipe = Arc::new(Pipe::new(options));
+            let keeper = Keeper {
+                pipe: pipe.clone(),
+                index,
+                routers: routers.clone(),
+                retries: retries.clone(),
+                options: options.clone(),
+            };
+            let (closing, watched) = (Closing(pipe.clone()), pipe.clone());
+            let task = async move {
+                let _closing = closing;
+                tokio::join!(keeper.run(), watched.watch_the_clock());
+            };
+            tasks.push(tokio::spawn(task).abort_handle());
+            pipes.push(pipe);
+        }
+        let inner = Inner {
+            options: options.clone(),
+            pipes,
+            routers,
+            retries,
+            turn: AtomicUsize::new(0),
+            tasks,
+        };
         Ok(Self {
-            stub,
-            timeout: options.timeout,
+            inner: Arc::new(inner),
         })
     }
 
     /// Reads one key. A key that is not there is a normal answer without entry.
     ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn get(
-        &self,
-        key: impl Into<Bytes>,
-        consistency: &Consistency,
-    ) -> Result<GetReply, Error> {
-        let request = v1::GetRequest {
-            key: key.into(),
-            read: Some(consistency.to_wire()),
-        };
-        let response = self.stub.clone().get(self.request(request)).await;
-        Ok(finish(response, CallKind::Read)?.into())
+    /// ```
+    /// # freehold_tests::doctest(async |address| {
+    /// # use freehold_client::*;
+    /// # let client = Client::connect(address, &ClientOptions::default()).await?;
+    /// # client.put("user:1", "Ada").await?;
+    /// let reply = client.get("user:1").await?;
+    /// assert_eq!(reply.value().unwrap(), "Ada");
+    ///
+    /// // From any replica, and only if it comes soon:
+    /// let nobody = client
+    ///     .get("user:2")
+    ///     .consistency(Consistency::Eventual)
+    ///     .timeout(std::time::Duration::from_secs(1))
+    ///     .await?;
+    /// assert_eq!(nobody.entry, None);
+    /// # Ok(()) });
+    /// ```
+    pub fn get(&self, key: impl Into<Bytes>) -> Call<GetReply> {
+        let (key, read) = (key.into(), None);
+        self.call(Request::Get(v1::GetRequest { key, read }))
     }
 
-    /// Stores a value, replacing what was there with its expiry.
+    /// Stores a value, replacing what was there with its expiry. Without [`Call::ttl`] the key
+    /// never expires.
     ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn put(
-        &self,
-        key: impl Into<Bytes>,
-        value: impl Into<Bytes>,
-        ttl: Option<Duration>,
-    ) -> Result<PutReply, Error> {
-        let request = v1::PutRequest {
+    /// ```
+    /// # freehold_tests::doctest(async |address| {
+    /// # use freehold_client::*;
+    /// # let client = Client::connect(address, &ClientOptions::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// client.put("session:9", "token").ttl(Duration::from_secs(1_800)).await?;
+    /// # Ok(()) });
+    /// ```
+    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Call<PutReply> {
+        self.call(Request::Put(v1::PutRequest {
             key: key.into(),
             value: value.into(),
-            ttl: ttl.map(to_wire_duration),
-        };
-        let response = self.stub.clone().put(self.request(request)).await;
-        Ok(finish(response, CallKind::Write)?.into())
+            ttl: None,
+        }))
     }
 
     /// Removes a key and tells whether it was there.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<DeleteReply, Error> {
-        let request = v1::DeleteRequest { key: key.into() };
-        let response = self.stub.clone().delete(self.request(request)).await;
-        Ok(finish(response, CallKind::Write)?.into())
+    pub fn delete(&self, key: impl Into<Bytes>) -> Call<DeleteReply> {
+        self.call(Request::Delete(v1::DeleteRequest { key: key.into() }))
     }
 
     /// Tells how long a key has to live.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn ttl(
-        &self,
-        key: impl Into<Bytes>,
-        consistency: &Consistency,
-    ) -> Result<TtlReply, Error> {
-        let request = v1::TtlRequest {
-            key: key.into(),
-            read: Some(consistency.to_wire()),
-        };
-        let response = self.stub.clone().ttl(self.request(request)).await;
-        Ok(finish(response, CallKind::Read)?.into())
+    pub fn ttl(&self, key: impl Into<Bytes>) -> Call<TtlReply> {
+        let (key, read) = (key.into(), None);
+        self.call(Request::Ttl(v1::TtlRequest { key, read }))
     }
 
-    /// Changes how long a live key has to live, without touching its value. `None`: for ever.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn expire(
-        &self,
-        key: impl Into<Bytes>,
-        ttl: Option<Duration>,
-    ) -> Result<ExpireReply, Error> {
-        let request = v1::ExpireRequest {
-            key: key.into(),
-            ttl: ttl.map(to_wire_duration),
-        };
-        let response = self.stub.clone().expire(self.request(request)).await;
-        Ok(finish(response, CallKind::Write)?.into())
+    /// Lets a live key live so long from now, without touching its value: 1 ms to 100 years.
+    pub fn expire(&self, key: impl Into<Bytes>, ttl: Duration) -> Call<ExpireReply> {
+        let (key, ttl) = (key.into(), Some(to_wire_duration(ttl)));
+        self.call(Request::Expire(v1::ExpireRequest { key, ttl }))
     }
 
-    /// Reads up to 1,000 keys: one result per key, in order.
-    ///
-    /// # Errors
-    /// [`Error`] for all of them, or one for each in its place.
-    pub async fn batch_get(
-        &self,
-        keys: Vec<Bytes>,
-        consistency: &Consistency,
-    ) -> Result<Vec<Result<GetReply, Error>>, Error> {
-        let expected = keys.len();
-        let request = v1::BatchGetRequest {
-            keys,
-            read: Some(consistency.to_wire()),
-        };
-        let response = self.stub.clone().batch_get(self.request(request)).await;
-        let results = finish(response, CallKind::Read)?.results;
-        counted(results.len(), expected, CallKind::Read)?;
-        Ok(results
-            .into_iter()
-            .map(|result| match result.result {
-                Some(batch_get_result::Result::Get(get)) => Ok(get.into()),
-                Some(batch_get_result::Result::Error(status)) => {
-                    Err(Error::from_item(&status, CallKind::Read))
-                }
-                None => Err(empty_result(CallKind::Read)),
-            })
-            .collect())
+    /// Lets a live key live for ever.
+    pub fn persist(&self, key: impl Into<Bytes>) -> Call<ExpireReply> {
+        let (key, ttl) = (key.into(), None);
+        self.call(Request::Expire(v1::ExpireRequest { key, ttl }))
     }
 
-    /// Writes up to 1,000 items or 8 MiB: one result per write, in order. Not atomic across keys.
+    /// Reads up to 1,000 keys in one call: one result per key, in order. An answer holds some 3 MiB;
+    /// keys that found no room in it are asked for again.
     ///
-    /// # Errors
-    /// [`Error`] for all of them, or one for each in its place.
-    pub async fn batch_write(
-        &self,
-        writes: Vec<Write>,
-    ) -> Result<Vec<Result<WriteReply, Error>>, Error> {
-        let expected = writes.len();
-        let writes = writes.into_iter().map(v1::Write::from).collect();
-        let request = v1::BatchWriteRequest { writes };
-        let response = self.stub.clone().batch_write(self.request(request)).await;
-        let results = finish(response, CallKind::Write)?.results;
-        counted(results.len(), expected, CallKind::Write)?;
-        Ok(results
-            .into_iter()
-            .map(|result| match result.result {
-                Some(batch_write_result::Result::Put(put)) => Ok(WriteReply::Put(put.into())),
-                Some(batch_write_result::Result::Delete(delete)) => {
-                    Ok(WriteReply::Delete(delete.into()))
-                }
-                Some(batch_write_result::Result::Error(status)) => {
-                    Err(Error::from_item(&status, CallKind::Write))
-                }
-                None => Err(empty_result(CallKind::Write)),
-            })
-            .collect())
+    /// ```
+    /// # freehold_tests::doctest(async |address| {
+    /// # use freehold_client::*;
+    /// # let client = Client::connect(address, &ClientOptions::default()).await?;
+    /// client.put("user:1", "Ada").await?;
+    /// let mut replies = client.batch_get(["user:1", "user:2"]).await?;
+    /// assert_eq!(replies.remove(0)?.value().unwrap(), "Ada");
+    /// assert_eq!(replies.remove(0)?.value(), None);
+    /// # Ok(()) });
+    /// ```
+    pub fn batch_get<K: Into<Bytes>>(&self, keys: impl IntoIterator<Item = K>) -> BatchGet {
+        let keys = keys.into_iter().map(Into::into).collect();
+        BatchGet::new(self.clone(), keys)
+    }
+
+    /// Writes up to 1,000 items or 8 MiB in one call: one result per write, in order. Not atomic
+    /// across keys. The call is sent again only as a whole: a single write that was not applied is
+    /// an error in its place.
+    ///
+    /// ```
+    /// # freehold_tests::doctest(async |address| {
+    /// # use freehold_client::*;
+    /// # let client = Client::connect(address, &ClientOptions::default()).await?;
+    /// let writes = ["a", "b"].map(|key| Write::put(key, "1"));
+    /// for result in client.batch_write(writes).await? {
+    ///     result?;
+    /// }
+    /// # Ok(()) });
+    /// ```
+    pub fn batch_write(&self, writes: impl IntoIterator<Item = Write>) -> BatchWrite {
+        BatchWrite::new(self.clone(), writes.into_iter().collect())
     }
 
     /// Walks live keys. The timeout is for each message, not for the whole walk.
     ///
+    /// ```
+    /// # freehold_tests::doctest(async |address| {
+    /// # use freehold_client::*;
+    /// # let client = Client::connect(address, &ClientOptions::default()).await?;
+    /// # client.put("user:1", "Ada").await?;
+    /// let options = ScanOptions { prefix: "user:".into(), ..ScanOptions::default() };
+    /// let mut scan = client.scan(&options).await?;
+    /// while let Some((key, entry)) = scan.next().await? {
+    ///     println!("{key:?} {:?}", entry.value);
+    /// }
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// [`Error`].
     pub async fn scan(&self, options: &ScanOptions) -> Result<Scan, Error> {
-        let call = self.stub.clone();
-        Scan::open(call, options, self.timeout).await
+        Scan::open(self, options, self.inner.options.timeout).await
     }
 
-    /// Opens a stream that keeps up to `in_flight_max` requests under way.
-    ///
-    /// # Errors
-    /// [`Error`].
-    ///
-    /// # Panics
-    /// If `in_flight_max` is 0.
-    pub async fn pipeline(&self, in_flight_max: usize) -> Result<Pipeline, Error> {
-        Pipeline::open(self.stub.clone(), in_flight_max, self.timeout).await
+    fn call<R>(&self, request: Request) -> Call<R> {
+        Call::new(self.clone(), request)
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        request.set_timeout(self.timeout);
-        request
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn pipes(&self) -> &[Arc<Pipe>] {
+        &self.inner.pipes
+    }
+
+    /// Which pipe carries a key: always the same one, so that its calls keep their order.
+    pub(crate) fn pipe_of(&self, hash: u64) -> usize {
+        // The upper half of the hash says the slot; the lower half is independent of it.
+        let count = self.inner.pipes.len() as u64;
+        usize::try_from((hash & 0xffff_ffff) % count).unwrap_or(0)
+    }
+
+    pub(crate) fn routers(&self) -> &Routers {
+        &self.inner.routers
+    }
+
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.inner.retries
+    }
+
+    pub(crate) fn next_turn(&self) -> usize {
+        self.inner.turn.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-fn finish<T>(
-    response: Result<tonic::Response<T>, tonic::Status>,
-    kind: CallKind,
-) -> Result<T, Error> {
-    response
-        .map(tonic::Response::into_inner)
-        .map_err(|status| Error::from_status(&status, kind))
-}
-
-/// A router that answers fewer or more results than it was asked for says nothing about any.
-fn counted(results: usize, expected: usize, kind: CallKind) -> Result<(), Error> {
-    if results == expected {
-        return Ok(());
-    }
-    Err(Error::no_answer(
-        format!("the router answered {results} results for {expected} items"),
-        kind,
-    ))
-}
-
-fn empty_result(kind: CallKind) -> Error {
-    Error::no_answer("the router answered an empty result".to_owned(), kind)
+/// When a call that begins now has to be over.
+pub(crate) fn deadline_of(now: Instant, timeout: Duration) -> Instant {
+    now + timeout.min(TIMEOUT_MAX)
 }

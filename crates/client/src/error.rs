@@ -5,6 +5,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, RpcStatusExt, StatusExt};
 
+use crate::retry::{self, Again};
+
 /// The domain of a router's own `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "freehold";
 
@@ -17,14 +19,18 @@ pub const NOT_SENT: &str = "NOT_SENT";
 /// The reason, made here, of a read whose answer did not arrive.
 pub const NO_ANSWER: &str = "NO_ANSWER";
 
+/// The reason, made here, of a call that found too many others waiting to be sent.
+pub const CLIENT_FULL: &str = "CLIENT_FULL";
+
 /// Why a call failed. Every variant but [`Error::OutcomeUnknown`] proves that a write was not
 /// applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nothing was applied, and trying again can help.
+    /// Nothing was applied, and trying again later can help. The client has done so itself, as far
+    /// as the deadline and [`RetryOptions`](crate::RetryOptions) let it.
     #[error("{message}")]
     NotApplied {
-        /// The router's reason, or [`NOT_SENT`], or for a read [`NO_ANSWER`].
+        /// The router's reason, or [`NOT_SENT`], [`CLIENT_FULL`], or for a read [`NO_ANSWER`].
         reason: String,
         /// For people.
         message: String,
@@ -60,27 +66,60 @@ pub enum Error {
 
 /// Whether a call could have changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallKind {
+pub enum CallKind {
+    /// It could not.
     Read,
+    /// It could.
     Write,
+}
+
+/// An error, and whether its request may be sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) again: Again,
+}
+
+impl Failure {
+    /// Of a whole call or stream.
+    pub(crate) fn of_status(status: &Status, kind: CallKind) -> Self {
+        if was_never_sent(status) {
+            return Self {
+                error: Error::not_sent(status.message()),
+                again: Again::Elsewhere,
+            };
+        }
+        let details = status.get_error_details();
+        Self::of_parts(status.code(), status.message(), &details, kind)
+    }
+
+    /// Of one item of a pipeline or batch.
+    pub(crate) fn of_item(status: &tonic_types::Status, kind: CallKind) -> Self {
+        let code = Code::from_i32(status.code);
+        Self::of_parts(code, &status.message, &status.get_error_details(), kind)
+    }
+
+    /// A request was sent and its answer will not come.
+    pub(crate) fn no_answer(message: String, kind: CallKind) -> Self {
+        Self {
+            error: Error::no_answer(message, kind),
+            again: retry::after_status(kind, Code::Unavailable, None, None),
+        }
+    }
+
+    fn of_parts(code: Code, message: &str, details: &ErrorDetails, kind: CallKind) -> Self {
+        let reason = our_reason(details);
+        let asked = details.retry_info().and_then(|info| info.retry_delay);
+        Self {
+            error: Error::from_parts(code, message, details, kind),
+            again: retry::after_status(kind, code, reason, asked),
+        }
+    }
 }
 
 impl Error {
     pub(crate) fn from_status(status: &Status, kind: CallKind) -> Self {
-        if was_never_sent(status) {
-            return Self::not_sent(status.message());
-        }
-        Self::from_parts(
-            status.code(),
-            status.message(),
-            status.get_error_details(),
-            kind,
-        )
-    }
-
-    pub(crate) fn from_item(status: &tonic_types::Status, kind: CallKind) -> Self {
-        let code = Code::from_i32(status.code);
-        Self::from_parts(code, &status.message, status.get_error_details(), kind)
+        Failure::of_status(status, kind).error
     }
 
     pub(crate) fn not_sent(message: &str) -> Self {
@@ -103,7 +142,7 @@ impl Error {
         }
     }
 
-    fn from_parts(code: Code, message: &str, details: ErrorDetails, kind: CallKind) -> Self {
+    fn from_parts(code: Code, message: &str, details: &ErrorDetails, kind: CallKind) -> Self {
         let message = if message.is_empty() {
             code.description()
         } else {
@@ -113,7 +152,7 @@ impl Error {
         let info = details
             .error_info()
             .filter(|info| info.domain == ERROR_DOMAIN);
-        let reason = info.map(|info| info.reason.clone());
+        let reason = our_reason(details).map(str::to_owned);
         match (code, kind) {
             (_, CallKind::Write) if reason.as_deref().is_none_or(|r| r == OUTCOME_UNKNOWN) => {
                 Self::OutcomeUnknown { message }
@@ -156,6 +195,12 @@ impl Error {
             },
         }
     }
+}
+
+/// The reason of an `ErrorInfo`, if it is a router's own.
+fn our_reason(details: &ErrorDetails) -> Option<&str> {
+    let info = details.error_info()?;
+    (info.domain == ERROR_DOMAIN).then_some(info.reason.as_str())
 }
 
 /// Whether the transport says that it had no connection to send on: the one case in which an error

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use freehold_proto::v1::{self, key_value_client::KeyValueClient};
-use tonic::{Streaming, transport::Channel};
+use freehold_proto::v1;
+use tonic::Streaming;
 
 use crate::{
+    client::Client,
     error::{CallKind, Error},
     types::{Consistency, Entry},
+    unary,
 };
 
 /// What to walk.
@@ -36,7 +38,7 @@ pub struct Scan {
 
 impl Scan {
     pub(crate) async fn open(
-        mut stub: KeyValueClient<Channel>,
+        client: &Client,
         options: &ScanOptions,
         timeout: Duration,
     ) -> Result<Self, Error> {
@@ -44,15 +46,16 @@ impl Scan {
             prefix: options.prefix.clone(),
             page_token: options.page_token.clone(),
             page_size: options.rows_max,
-            read: Some(options.consistency.to_wire()),
+            read: options.consistency.to_wire(),
         };
         // No deadline travels with the call: it would end a long walk in the middle.
-        let response = tokio::time::timeout(timeout, stub.scan(request))
-            .await
-            .map_err(|_| late(timeout))?
-            .map_err(|status| Error::from_status(&status, CallKind::Read))?;
+        let response = unary::call(client, CallKind::Read, timeout, |mut stub, _left| {
+            let request = request.clone();
+            async move { stub.scan(request).await }
+        })
+        .await?;
         Ok(Self {
-            stream: response.into_inner(),
+            stream: response,
             timeout,
             page_token: options.page_token.clone(),
             complete: false,

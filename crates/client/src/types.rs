@@ -22,7 +22,8 @@ pub enum Consistency {
 /// A live key's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// 0 bytes to the value limit.
+    /// 0 bytes to the value limit. It is a part of the buffer that it arrived in, with its
+    /// neighbours: copy a small value that you keep for long.
     pub value: Bytes,
     /// Unique for each stored write, without order.
     pub version: u64,
@@ -59,6 +60,14 @@ pub struct GetReply {
     pub entry: Option<Entry>,
     /// Who served it.
     pub served: Served,
+}
+
+impl GetReply {
+    /// The value, if the key is there.
+    #[must_use]
+    pub fn value(&self) -> Option<&Bytes> {
+        self.entry.as_ref().map(|entry| &entry.value)
+    }
 }
 
 /// A put was applied and is durable.
@@ -118,6 +127,22 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// A put of a key that never expires.
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+            ttl: None,
+        }
+    }
+
+    /// A delete.
+    pub fn delete(key: impl Into<Bytes>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+}
+
 /// What came of one write of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteReply {
@@ -141,10 +166,11 @@ pub(crate) fn from_wire_duration(duration: prost_types::Duration) -> Duration {
 }
 
 impl Consistency {
-    pub(crate) fn to_wire(&self) -> v1::ReadOptions {
+    /// Absent means STRONG.
+    pub(crate) fn to_wire(&self) -> Option<v1::ReadOptions> {
         let mut options = v1::ReadOptions::default();
         let level = match self {
-            Self::Strong => v1::Consistency::Strong,
+            Self::Strong => return None,
             Self::Eventual => v1::Consistency::Eventual,
             Self::BoundedStaleness(max) => {
                 options.max_staleness = Some(to_wire_duration(*max));
@@ -156,7 +182,7 @@ impl Consistency {
             }
         };
         options.set_consistency(level);
-        options
+        Some(options)
     }
 }
 

@@ -47,6 +47,9 @@ pub const FETCH_BYTES_MAX: usize = 8 << 20;
 /// Slots that one statement of a scan looks at.
 pub const SCAN_SLOTS_MAX: usize = 256;
 
+/// How long a statement waits for one row's lock before the database turns it down.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// How far the clocks of two servers may be apart before `init` and `doctor` refuse them.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
@@ -61,7 +64,7 @@ const _: () = {
     );
     assert!(
         STATEMENT_KEYS_MAX.is_power_of_two(),
-        "statements are prepared per power of two"
+        "statements are prepared for powers of two and multiples of 16"
     );
     assert!(SCAN_SLOTS_MAX.is_power_of_two());
     assert!(BATCH_BYTES_MAX >= STATEMENT_BYTES_MAX);

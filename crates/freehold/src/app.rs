@@ -156,8 +156,11 @@ pub(crate) fn sweeper_settings(section: &SweeperSection) -> SweeperSettings {
     SweeperSettings {
         enabled: section.enabled,
         batch_rows_max: number(section.batch_rows_max),
+        batch_time_max: Duration::from_millis(section.batch_ms_max),
+        pause_factor: section.pause_factor,
         pause_min: Duration::from_millis(section.pause_ms_min),
         pause_max: Duration::from_millis(section.pause_ms_max),
+        idle_interval: Duration::from_millis(section.idle_ms),
         replica_lag_max: Some(Duration::from_millis(section.replica_lag_ms_max)),
         purge_backlog_max: Some(section.purge_backlog_max),
         ..SweeperSettings::default()

@@ -81,7 +81,7 @@ pub(crate) enum Command {
 /// Where keys are read and written.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RouterArgs {
-    /// The router's gRPC address
+    /// The router's gRPC address, or those of several with commas in between
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -127,6 +127,9 @@ fn options(timeout: Duration) -> ClientOptions {
     ClientOptions {
         timeout,
         connect_timeout: defaults.connect_timeout.min(timeout),
+        // A command has one caller.
+        streams: 1,
+        ..defaults
     }
 }
 

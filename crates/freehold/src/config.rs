@@ -89,7 +89,8 @@ pub(crate) struct LanesSection {
     pub(crate) queue_bytes_max: u64,
     /// How long a lane waits for an answer before it gives its connection up and opens another.
     /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server
-    /// up sooner, longer bears a slow one. 100 to 600,000 ms.
+    /// up sooner, longer bears a slow one. 2,001 to 600,000 ms: above the 2 s that a statement may
+    /// wait for a row's lock, so that a locked row is told of as such.
     pub(crate) statement_timeout_ms: u64,
     /// How long opening a connection may take: name, TCP, TLS and login together. Longer reaches a
     /// server far away, shorter gives one that is down up sooner. 100 to 4,000 ms.
@@ -116,20 +117,33 @@ pub(crate) struct SweeperSection {
     /// Rows in one batch, 1 to 128. More share one commit, fewer make a PUT of one of them wait
     /// less.
     pub(crate) batch_rows_max: u64,
+    /// A batch that takes longer is followed by smaller ones, down to one row. Lower spares the PUTs
+    /// that wait for its locks, higher sweeps faster on a slow disk. 1 to 2,000 ms.
+    pub(crate) batch_ms_max: u64,
+    /// The pause after a batch, as a multiple of the time that the batch took: 1.0 keeps one
+    /// connection busy for half of the time, and after a batch that was slower than usual for less.
+    /// Lower sweeps faster where rows expire faster than they are deleted (`freehold sweep` shows
+    /// how many are due); 0.0, with `pause_ms_min` 0, is full speed, and takes from requests what it
+    /// needs. 0 to 1,000.
+    pub(crate) pause_factor: f64,
     /// The shortest pause between two batches. Raising it to 100 ms caps a shard at some 1,280 rows
     /// per second. 0 to 60,000 ms.
     pub(crate) pause_ms_min: u64,
-    /// The longest pause between two batches; pauses grow with the time a batch took. 0 to
-    /// 600,000 ms.
+    /// The longest pause between two batches, whatever `pause_factor` asks for. Lower bounds how far
+    /// a slow server holds sweeping up, higher leaves it alone for longer. 0 to 600,000 ms.
     pub(crate) pause_ms_max: u64,
+    /// How long to wait once nothing is due. Higher saves a small read each time, lower has dead
+    /// rows on the disk for less time. 10 to 600,000 ms.
+    pub(crate) idle_ms: u64,
     /// Sweeping stops while a replica is further behind, or cannot say how far. Lower keeps replica
     /// reads fresher, higher keeps the disk cleaner. 1 to 3,600,000 ms.
     pub(crate) replica_lag_ms_max: u64,
     /// Sweeping stops while more undo records wait to be purged: deleting more would then only make
     /// reads slower. At least 1,000.
     pub(crate) purge_backlog_max: u64,
-    /// Another account than the DSN's, one that may delete rows: then the account for requests
-    /// needs fewer rights. Absent: the DSN's.
+    /// Another account than the DSN's for the sweeper. The account for requests then needs neither
+    /// PROCESS, which shows everybody's statements, nor the right to write leases
+    /// (`deploy/*/grants.sql`); it deletes rows either way. Absent: the DSN's.
     pub(crate) user: Option<String>,
     /// A file whose first line is that account's password; read at every new connection.
     pub(crate) password_file: Option<String>,
@@ -173,7 +187,7 @@ impl Default for LanesSection {
     fn default() -> Self {
         Self {
             reads: 2,
-            writes: 4,
+            writes: 2,
             queue_keys_max: 16_384,
             queue_bytes_max: 64 << 20,
             statement_timeout_ms: 10_000,
@@ -195,8 +209,11 @@ impl Default for SweeperSection {
         Self {
             enabled: true,
             batch_rows_max: 128,
+            batch_ms_max: 100,
+            pause_factor: 1.0,
             pause_ms_min: 1,
             pause_ms_max: 2_000,
+            idle_ms: 2_000,
             replica_lag_ms_max: 5_000,
             purge_backlog_max: 100_000,
             user: None,

@@ -95,7 +95,7 @@ impl Failure {
             Self::Config(_) => Exit::Config,
             Self::Call(Error::OutcomeUnknown { .. }) => Exit::Unknown,
             Self::Call(Error::NotApplied { .. } | Error::Refused { .. })
-            | Self::Connect(ConnectError::Unreachable { .. })
+            | Self::Connect(ConnectError::Unreachable { .. } | ConnectError::NoRandomness { .. })
             | Self::Cluster(_)
             | Self::Serve(_)
             | Self::Io { .. } => Exit::NotApplied,

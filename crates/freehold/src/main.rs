@@ -26,6 +26,10 @@ use clap::Parser as _;
 
 use crate::{args::Args, exit::Failure, output::Output};
 
+/// A router allocates a few small pieces per request, from all threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.json);

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use foldhash::fast::RandomState;
 use freehold_core::{Key, Slot};
 use freehold_storage::{ExpireRow, PutRow, ScanRange};
 use tokio::time::Instant;
@@ -116,7 +117,7 @@ pub fn cut(
             drop(request);
         } else if request.deadline <= now {
             out.late.push(request);
-        } else if !request.operation.slots().all(|slot| serves(slot, write)) {
+        } else if !is_served(&request, |slot| serves(slot, write)) {
             out.elsewhere.push(request);
         } else if let Some(request) = picked.take(request, limits) {
             left.push_back(request);
@@ -132,16 +133,24 @@ pub fn cut(
     out
 }
 
+/// Whether every slot of the request is served here.
+fn is_served(request: &Request, serves: impl Fn(Slot) -> bool) -> bool {
+    match request.operation.key() {
+        Some(key) => serves(key.slot()),
+        None => request.operation.slots().all(serves),
+    }
+}
+
 /// The batch while it is being picked.
 #[derive(Default)]
 struct Picked {
     requests: Vec<Request>,
     kind: Option<Kind>,
     /// Bytes of the row that each key has so far.
-    row_bytes: HashMap<Key, usize>,
+    row_bytes: HashMap<Key, usize, RandomState>,
     bytes: usize,
     /// Keys with an older request that was left behind.
-    blocked: HashSet<Key>,
+    blocked: HashSet<Key, RandomState>,
     full: bool,
 }
 
@@ -164,7 +173,9 @@ impl Picked {
         let total = self.bytes - known.unwrap_or(0) + bytes;
         let fits = rows <= limits.rows_max.min(kind.rows_max())
             && (total <= limits.bytes_max || self.requests.is_empty());
-        if self.blocked.contains(&key) || (known.is_some() && !kind.joins_equal_keys()) {
+        if (!self.blocked.is_empty() && self.blocked.contains(&key))
+            || (known.is_some() && !kind.joins_equal_keys())
+        {
             self.block(&request);
             return Some(request);
         }

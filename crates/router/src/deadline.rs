@@ -19,10 +19,14 @@ pub fn time_allowed(metadata: &MetadataMap, longest: Duration) -> Duration {
     let asked = metadata
         .get("grpc-timeout")
         .and_then(|value| parse(value.to_str().ok()?));
-    asked.map_or(longest, |timeout| {
-        let margin = (timeout / MARGIN_SHARE).clamp(MARGIN_MIN, MARGIN_MAX);
-        timeout.saturating_sub(margin).min(longest)
-    })
+    asked.map_or(longest, |timeout| less_margin(timeout).min(longest))
+}
+
+/// What a caller's timeout leaves when the answer's way back is taken off.
+#[must_use]
+pub fn less_margin(timeout: Duration) -> Duration {
+    let margin = (timeout / MARGIN_SHARE).clamp(MARGIN_MIN, MARGIN_MAX);
+    timeout.saturating_sub(margin)
 }
 
 /// The gRPC wire format: at most 8 digits and a unit.

@@ -3,6 +3,11 @@
 //! It never waits for company: whatever waits when its connection is free goes out as one
 //! statement. While the answer is outstanding it keeps ending requests whose deadlines pass, each
 //! with the truth for its own stage.
+//!
+//! What it writes to one key is stored in the order it came in, over all connections of its life:
+//! a write lane has a name, under which a new connection first puts an end to what the one before
+//! may still be writing. (Callers whose write's outcome is unknown may find it applied or not, but
+//! never applied over a later write of this lane.)
 
 mod execute;
 mod settle;
@@ -15,7 +20,7 @@ use std::{
 };
 
 use freehold_core::{Fence, ShardId};
-use freehold_storage::{DataConnection, Server, StorageError};
+use freehold_storage::{DataConnection, Server, StorageError, WriterName};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::{
@@ -71,6 +76,8 @@ pub struct LaneParts {
     pub role: Role,
     /// Where the connection goes.
     pub server: Server,
+    /// The name under which it writes; absent if it only reads.
+    pub writer: Option<WriterName>,
     /// Where requests come from.
     pub queue: Arc<Queue>,
     /// When the connection is opened.
@@ -269,8 +276,12 @@ impl Lane {
     async fn open(&mut self) -> bool {
         let (server, shards) = (self.parts.server.clone(), self.parts.shards.clone());
         let (shard, role) = (self.parts.shard, self.parts.role);
+        let writer = self.parts.writer.clone();
         let opening = async move {
-            let mut connection = server.connect().await?;
+            let mut connection = match &writer {
+                Some(name) => server.connect_writer(name).await?,
+                None => server.connect().await?,
+            };
             let claims = connection.claims(u64::MAX).await?;
             let checked = shards.check_identity(shard, &claims.identity, role == Role::Master);
             Ok::<_, StorageError>((connection, checked))

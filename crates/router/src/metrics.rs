@@ -52,7 +52,7 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
-/// 1 to 128 rows: the powers of two that statements have.
+/// 1 to 128 rows.
 #[derive(Debug, Clone)]
 struct RowCounts;
 

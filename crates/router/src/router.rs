@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use freehold_core::ShardId;
-use freehold_storage::Server;
+use freehold_storage::{Server, WriterName};
 use prometheus_client::registry::Registry;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::timeout;
@@ -114,17 +114,17 @@ impl Router {
         random: &mut StdRng,
     ) {
         let metrics = self.metrics.lane(&self.calls.shards.shard(shard).name);
-        let eager = lanes
-            .reads
-            .iter()
-            .chain(&lanes.writes)
-            .map(|queue| (queue, Opening::Eager));
-        for (queue, opening) in eager.chain([(&lanes.scans, Opening::OnDemand)]) {
+        let reads = lanes.reads.iter().map(|queue| (queue, Opening::Eager));
+        let scans = [(&lanes.scans, Opening::OnDemand)];
+        let readers = reads.chain(scans).map(|lane| (lane, false));
+        let writers = lanes.writes.iter().map(|queue| (queue, Opening::Eager));
+        for ((queue, opening), writes) in readers.chain(writers.map(|lane| (lane, true))) {
             let lane = Lane::new(LaneParts {
                 shards: self.calls.shards.clone(),
                 shard,
                 role,
                 server: server.clone(),
+                writer: writes.then(|| WriterName::new(random.next_u64())),
                 queue: queue.clone(),
                 opening,
                 statement_timeout: self.calls.settings.statement_timeout,

@@ -6,7 +6,7 @@ use axum::{
     Json, Router as HttpRouter,
     extract::State,
     http::{StatusCode, header},
-    middleware::from_fn,
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -94,6 +94,7 @@ pub async fn serve(
     let calls = router.calls.clone();
     let grace_period = calls.settings.grace_period;
     let (reporter, health) = tonic_health::server::health_reporter();
+    let explaining = from_fn_with_state(router.metrics.clone(), unread::explain);
     let reporting = tokio::spawn(health::report(calls.clone(), reporter));
     let key_value = KeyValueService::new(calls.clone(), router.metrics.clone());
     let key_value = KeyValueServer::new(key_value)
@@ -102,7 +103,7 @@ pub async fn serve(
     let public_routes = standard_routes(health.clone(), key_value_server::SERVICE_NAME)?
         .add_service(key_value)
         .into_axum_router()
-        .layer(from_fn(unread::explain));
+        .layer(explaining.clone());
     let public = builder()
         .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
@@ -116,7 +117,7 @@ pub async fn serve(
     let admin_routes = standard_routes(health, admin_server::SERVICE_NAME)?
         .add_service(admin_service)
         .into_axum_router()
-        .layer(from_fn(unread::explain))
+        .layer(explaining)
         .merge(http_routes(calls.clone(), registry));
     let admin = tokio::spawn(axum::serve(listeners.admin, admin_routes).into_future());
     let mut public = std::pin::pin!(public);

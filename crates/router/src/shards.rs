@@ -257,7 +257,10 @@ impl Shards {
 
     /// The shard that serves the request, or none after ending it.
     fn route(&self, mut request: Request) -> Option<(ShardId, Request)> {
-        let slot = request.operation.slots().next()?;
+        let slot = match request.operation.key() {
+            Some(key) => key.slot(),
+            None => request.operation.slots().next()?,
+        };
         let map = self.map.load();
         let failure = match map.route(slot) {
             Route::Owner { shard, state }

@@ -18,7 +18,8 @@ use crate::{
 /// lock goes row by row.
 ///
 /// A future that is dropped before it is done leaves the connection unusable: drop it too. Whether
-/// a write in it was applied is then unknown.
+/// a write in it was applied is then unknown; it may even be applied later, but not after
+/// [`connect_writer`](crate::Server::connect_writer) opened the next connection of the same name.
 #[async_trait]
 pub trait DataConnection: Send {
     /// Stores rows, replacing what is there.

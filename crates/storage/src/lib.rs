@@ -22,5 +22,5 @@ pub use dsn::{Dsn, DsnError};
 pub use error::{Outcome, Refusal, StorageError};
 pub use row::{Columns, ExpireRow, PutRow, RawRow, Read, Row, ScanPage, ScanRange, Value};
 pub use schema::SchemaConnection;
-pub use server::{ConnectOptions, Server};
+pub use server::{ConnectOptions, Server, WriterName};
 pub use sweep::SweepConnection;

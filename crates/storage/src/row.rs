@@ -71,6 +71,9 @@ pub struct Row {
 pub struct Read {
     /// The server's fence, from the same snapshot as the rows.
     pub fence: Fence,
+    /// The id of the server that answered. Where the fence names another one, that is a copy of
+    /// its fence: a write would be turned away here.
+    pub answered_by: u64,
     /// One per key, in order; `None` where no live row is.
     pub rows: Vec<Option<Row>>,
 }
@@ -96,6 +99,9 @@ pub struct ScanPage {
     /// The server's fence, from the same snapshot as the rows (of each statement, if it took more
     /// than one: then they agree).
     pub fence: Fence,
+    /// The id of the server that answered. Where the fence names another one, that is a copy of
+    /// its fence: a write would be turned away here.
+    pub answered_by: u64,
     /// In (slot, key) order.
     pub rows: Vec<(Key, Row)>,
     /// Whether nothing is left in the range behind the last row.

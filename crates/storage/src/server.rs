@@ -1,6 +1,6 @@
 //! One database server, and the connections that can be opened to it.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     data::DataConnection,
@@ -19,6 +19,27 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Random, for what the storage draws itself (stamps).
     pub seed: u64,
+}
+
+/// The name under which one lane writes, the same over all of its connections.
+///
+/// It is what keeps a lane's writes in order when it gives a connection up: see
+/// [`Server::connect_writer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterName(Arc<str>);
+
+impl WriterName {
+    /// A name made of a random number, one per lane and process.
+    #[must_use]
+    pub fn new(random: u64) -> Self {
+        Self(format!("freehold-lane-{random:016x}").into())
+    }
+}
+
+impl fmt::Display for WriterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// A server of a shard: a master or a replica.
@@ -49,13 +70,35 @@ impl Server {
         }
     }
 
-    /// Opens a connection for requests.
+    /// Opens a connection for requests that read, or whose order across connections does not
+    /// matter.
     ///
     /// # Errors
     /// [`StorageError::Unreachable`], or [`StorageError::Refused`] if the server turns it down.
     pub async fn connect(&self) -> Result<Box<dyn DataConnection>, StorageError> {
         Ok(match self {
             Self::Mysql(server) => Box::new(server.connect_data().await?),
+            Self::Sqlite(server) => Box::new(server.connect().await?),
+        })
+    }
+
+    /// Opens a connection for requests that write in order: nothing that an earlier connection of
+    /// this name was asked to write is applied after this returned, whether its answer was waited
+    /// for or not. What is still under way there is ended by force, or waited for.
+    ///
+    /// One connection of a name at a time: the earlier one must have been given up.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`StorageError::Unreachable`] too if the earlier connection did not
+    /// come to its end in time.
+    pub async fn connect_writer(
+        &self,
+        name: &WriterName,
+    ) -> Result<Box<dyn DataConnection>, StorageError> {
+        Ok(match self {
+            Self::Mysql(server) => Box::new(server.connect_writer(name).await?),
+            // Calls of all connections to one file take turns to write, and a call keeps its turn
+            // until its transaction has ended, whether anybody waits for it or not.
             Self::Sqlite(server) => Box::new(server.connect().await?),
         })
     }

@@ -252,6 +252,11 @@ pub(crate) async fn reads_tell_the_fence_of_their_snapshot(store: &Store) -> Res
         assert_eq!(lane.data.read(&keys, WHOLE).await?.fence, expected);
         assert_eq!(lane.data.read(&keys[..1], WHOLE).await?.fence, expected);
         assert_eq!(lane.data.scan(&range).await?.fence, expected);
+        // The server that the fence names is the one that answers.
+        let read = lane.data.read(&keys, WHOLE).await?;
+        let page = lane.data.scan(&range).await?;
+        assert_eq!(read.answered_by, expected.server_id);
+        assert_eq!(page.answered_by, expected.server_id);
         // No row is found, and still the fence is told.
         let nowhere = keys_of_one_slot("nowhere", 2);
         assert_eq!(

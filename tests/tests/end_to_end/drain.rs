@@ -60,7 +60,7 @@ async fn drains(router: &mut Router) -> Result<()> {
     let unclear = outcome
         .failures
         .keys()
-        .find(|words| words.starts_with("unknown: the pipeline"));
+        .find(|words| words.starts_with("unknown: the router closed"));
     assert_eq!(
         unclear, None,
         "the end of a stream says what became of the rest"

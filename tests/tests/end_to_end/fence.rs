@@ -153,7 +153,7 @@ async fn a_former_owner_gets_no_more_writes_ever(engine: Engine) -> Result<()> {
     for router in [&late, &cluster.router] {
         let client = client(router).await?;
         for key in &moved.keys {
-            client.put(key.clone(), "after", None).await?;
+            client.put(key.clone(), "after").await?;
         }
     }
     assert!(
@@ -171,7 +171,7 @@ async fn a_former_owner_gets_no_more_writes_ever(engine: Engine) -> Result<()> {
     cluster
         .client()
         .await?
-        .put(moved.keys[0].clone(), "restarted", None)
+        .put(moved.keys[0].clone(), "restarted")
         .await?;
     assert!(moved.rows(&cluster.masters[old]).await? == final_rows);
     // Everything else stays where it was.
@@ -179,7 +179,7 @@ async fn a_former_owner_gets_no_more_writes_ever(engine: Engine) -> Result<()> {
         .filter(|key| slot_of(key) != moved.slot)
         .take(100)
     {
-        cluster.client().await?.put(key, "1", None).await?;
+        cluster.client().await?.put(key, "1").await?;
     }
     let others = table::rows(&cluster.masters[old]).await?;
     assert_eq!(
@@ -198,7 +198,7 @@ async fn a_slot_with_two_equal_claims_is_served_by_neither(engine: Engine) -> Re
     let client = cluster.client().await?;
     let moved = Moved::new();
     let (_, new) = moved.owners();
-    client.put(moved.keys[0].clone(), "before", None).await?;
+    client.put(moved.keys[0].clone(), "before").await?;
     let claim = format!(
         "INSERT INTO slots (slot, state, slot_epoch, peer, attempt, since_epoch) \
          SELECT {}, 'owned', 1, NULL, 4711, epoch FROM shard",
@@ -206,13 +206,10 @@ async fn a_slot_with_two_equal_claims_is_served_by_neither(engine: Engine) -> Re
     );
     in_one_transaction(&mut cluster.masters[new].connect().await?, &claim).await?;
     until("the conflict to be seen", async || {
-        Ok(client
-            .put(moved.keys[0].clone(), "before", None)
-            .await
-            .is_err())
+        Ok(client.put(moved.keys[0].clone(), "before").await.is_err())
     })
     .await?;
-    match client.put(moved.keys[1].clone(), "during", None).await {
+    match client.put(moved.keys[1].clone(), "during").await {
         Err(freehold_client::Error::Refused {
             code,
             reason,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use freehold_client::Consistency;
 use freehold_tests::Router;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
@@ -33,8 +32,8 @@ async fn a_first_start_that_was_killed_is_completed_by_the_next() -> Result<()> 
         // Keys of all four shards.
         for number in 0..40 {
             let key = format!("k{number}");
-            client.put(key.clone(), "v", None).await?;
-            let read = client.get(key, &Consistency::Strong).await?;
+            client.put(key.clone(), "v").await?;
+            let read = client.get(key).await?;
             assert!(read.entry.is_some(), "round {round}: k{number}");
         }
         let shards = router.admin_cli(&["shards", "--json"]).await?.success()?;

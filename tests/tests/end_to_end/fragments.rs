@@ -24,7 +24,7 @@ async fn ten_thousand_keys_lie_on_exactly_the_master_that_owns_their_slot(
             value: format!("value of {key}").into(),
             ttl: None,
         };
-        for result in client.batch_write(keys.iter().map(put).collect()).await? {
+        for result in client.batch_write(keys.iter().map(put)).await? {
             result?;
         }
     }

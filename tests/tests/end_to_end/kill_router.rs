@@ -20,7 +20,9 @@ async fn survives_kills(router: &mut Router) -> Result<()> {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     for round in 0..ROUNDS {
-        let plan = Plan::new(&format!("round{round}"), seed.wrapping_add(round * 100));
+        let mut plan = Plan::new(&format!("round{round}"), seed.wrapping_add(round * 100));
+        // Calls wait so long for a router that is gone.
+        plan.timeout = Duration::from_secs(2);
         let load = Load::start(router.address(), &plan).await?;
         load.until_done(200).await?;
         sleep(Duration::from_millis(random.random_range(0..500))).await;

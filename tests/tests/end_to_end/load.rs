@@ -11,11 +11,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use freehold_client::{Client, ClientOptions, Consistency, Error, Pipeline, Request, Response};
+use freehold_client::{Client, ClientOptions, Error, RetryOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
-    sync::Mutex,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -24,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     history::{Effect, Ending, History},
     scene::{Result, slot_of, until},
+    wire::{self, Stub, Verdict},
 };
 
 /// Keys that one writer writes in turn. A key of unknown outcome is replaced by a new one.
@@ -31,9 +30,6 @@ const KEYS_AT_ONCE: usize = 8;
 
 /// The pause after a failure, so that a dead router is not asked a million times.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
-
-/// Room on the shared stream.
-const IN_FLIGHT_MAX: usize = 64;
 
 /// How to write.
 #[derive(Debug, Clone)]
@@ -44,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) slots: RangeInclusive<u16>,
     /// Writers that use single methods.
     pub(crate) unary: usize,
-    /// Writers that share one Pipeline stream.
+    /// Writers that share the client's Pipeline streams.
     pub(crate) pipelined: usize,
     /// What a call may take.
     pub(crate) timeout: Duration,
@@ -95,18 +91,19 @@ impl Load {
     pub(crate) async fn start(address: SocketAddr, plan: &Plan) -> Result<Self> {
         let options = ClientOptions {
             timeout: plan.timeout,
+            retry: RetryOptions::never(),
             ..ClientOptions::default()
         };
         let client = Client::connect(&address.to_string(), &options).await?;
         let (stop, done) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
-        let pipeline = SharedPipeline::default();
+        let stub = Stub::connect(format!("http://{address}")).await?;
         let mut writers = JoinSet::new();
         for number in 0..plan.unary + plan.pipelined {
             let writer = Writer {
                 prefix: format!("{}:{number}", plan.prefix),
                 plan: plan.clone(),
                 client: client.clone(),
-                pipeline: (number >= plan.unary).then(|| pipeline.clone()),
+                stub: (number < plan.unary).then(|| stub.clone()),
                 random: StdRng::seed_from_u64(plan.seed.wrapping_add(number as u64)),
                 next: 0,
                 keys: Vec::new(),
@@ -151,15 +148,12 @@ impl Load {
     }
 }
 
-/// Opened anew after each failure.
-type SharedPipeline = Arc<Mutex<Option<Pipeline>>>;
-
 struct Writer {
     prefix: String,
     plan: Plan,
     client: Client,
-    /// Absent for a writer that uses single methods.
-    pipeline: Option<SharedPipeline>,
+    /// Of a writer that uses single methods.
+    stub: Option<Stub>,
     random: StdRng,
     next: u64,
     keys: Vec<String>,
@@ -204,20 +198,27 @@ impl Writer {
 
     async fn write(&mut self, place: usize, effect: Effect) {
         let key = self.keys[place].clone();
-        let bytes = Bytes::from(key.clone());
-        let request = match &effect {
-            Some(value) => Request::Put {
-                key: bytes,
-                value: value.clone().into(),
-                ttl: None,
-            },
-            None => Request::Delete { key: bytes },
+        let began = Instant::now();
+        let ended = match (&self.stub, &effect) {
+            (Some(stub), effect) => {
+                let effect = effect.as_deref();
+                let verdict = wire::write(stub, &key, effect, self.plan.timeout).await;
+                of_verdict(&verdict)
+            }
+            (None, Some(value)) => {
+                let put = self.client.put(key.clone(), value.clone());
+                put.await.map(drop).map_err(|error| of_error(&error))
+            }
+            (None, None) => {
+                let delete = self.client.delete(key.clone());
+                delete.await.map(drop).map_err(|error| of_error(&error))
+            }
         };
-        let ending = match self.call(request).await {
-            Ok(_) => Ending::Applied,
-            Err(Error::OutcomeUnknown { .. }) => Ending::Unknown,
-            Err(_) => Ending::NotApplied,
+        let ending = match &ended {
+            Ok(()) => Ending::Applied,
+            Err((ending, _)) => *ending,
         };
+        self.count(began, ended).await;
         self.outcome.history.note(&key, effect, ending);
         if ending == Ending::Unknown {
             self.keys.swap_remove(place);
@@ -226,75 +227,68 @@ impl Writer {
 
     async fn read(&mut self, place: usize) {
         let key = self.keys[place].clone();
-        let consistency = Consistency::Strong;
-        let request = Request::Get {
-            key: key.clone().into(),
-            consistency,
+        let began = Instant::now();
+        let (ended, shown) = match &self.stub {
+            Some(stub) => {
+                let (verdict, shown) = wire::read(stub, &key, self.plan.timeout).await;
+                (of_verdict(&verdict), shown)
+            }
+            None => match self.client.get(key.clone()).await {
+                Ok(reply) => {
+                    let text = |value| String::from_utf8_lossy(value).into_owned();
+                    (Ok(()), reply.value().map(|value| text(value)))
+                }
+                Err(error) => (Err(of_error(&error)), None),
+            },
         };
-        let Ok(Response::Get(reply)) = self.call(request).await else {
-            return;
-        };
-        let shown = reply
-            .entry
-            .map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let is_answered = ended.is_ok();
+        self.count(began, ended).await;
         let expected = self.outcome.history.expected(&key);
-        if expected.is_some_and(|expected| *expected != shown) {
+        if is_answered && expected.is_some_and(|expected| *expected != shown) {
             let words = format!("{key}: read {shown:?} instead of {expected:?}");
             self.outcome.violations.push(words);
         }
     }
 
-    /// Sends a request, and counts how it ended.
-    async fn call(&mut self, request: Request) -> Result<Response, Error> {
-        let began = Instant::now();
-        let ended = self.send(request).await;
-        match &ended {
-            Ok(_) => {
+    /// Counts how a call ended.
+    async fn count(&mut self, began: Instant, ended: Result<(), (Ending, String)>) {
+        match ended {
+            Ok(()) => {
                 self.outcome.done += 1;
                 self.outcome.longest = self.outcome.longest.max(began.elapsed());
                 self.count.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => {
-                if let Some(pipeline) = &self.pipeline {
-                    *pipeline.lock().await = None;
-                }
-                *self.outcome.failures.entry(words(error)).or_default() += 1;
+            Err((_, words)) => {
+                *self.outcome.failures.entry(words).or_default() += 1;
                 sleep(PAUSE_AFTER_FAILURE).await;
             }
-        }
-        ended
-    }
-
-    async fn send(&mut self, request: Request) -> Result<Response, Error> {
-        if let Some(shared) = &self.pipeline {
-            let mut open = shared.lock().await;
-            let pipeline = match open.take() {
-                Some(pipeline) => pipeline,
-                None => self.client.pipeline(IN_FLIGHT_MAX).await?,
-            };
-            *open = Some(pipeline.clone());
-            drop(open);
-            return pipeline.call(request).await;
-        }
-        match request {
-            Request::Put { key, value, ttl } => {
-                self.client.put(key, value, ttl).await.map(Response::Put)
-            }
-            Request::Delete { key } => self.client.delete(key).await.map(Response::Delete),
-            Request::Get { key, consistency } => {
-                self.client.get(key, &consistency).await.map(Response::Get)
-            }
-            other => unreachable!("no writer asks {other:?}"),
         }
     }
 }
 
-fn words(error: &Error) -> String {
+fn of_verdict(verdict: &Verdict) -> Result<(), (Ending, String)> {
+    let Verdict {
+        reason, message, ..
+    } = verdict;
+    match verdict.of_write() {
+        Ending::Applied => Ok(()),
+        Ending::NotApplied => Err((
+            Ending::NotApplied,
+            format!("not applied, {reason}: {message}"),
+        )),
+        Ending::Unknown => Err((Ending::Unknown, format!("unknown: {message}"))),
+    }
+}
+
+fn of_error(error: &Error) -> (Ending, String) {
     match error {
         Error::NotApplied {
             reason, message, ..
-        } => format!("not applied, {reason}: {message}"),
-        Error::OutcomeUnknown { message } => format!("unknown: {message}"),
-        other => format!("{other:?}"),
+        } => (
+            Ending::NotApplied,
+            format!("not applied, {reason}: {message}"),
+        ),
+        Error::OutcomeUnknown { message } => (Ending::Unknown, format!("unknown: {message}")),
+        other => (Ending::NotApplied, format!("{other:?}")),
     }
 }

@@ -37,10 +37,7 @@ async fn scans_in_little_memory(router: &mut Router) -> Result<()> {
             value: value.clone(),
             ttl: None,
         };
-        for result in client_of_writes
-            .batch_write(rows.iter().map(put).collect())
-            .await?
-        {
+        for result in client_of_writes.batch_write(rows.iter().map(put)).await? {
             result?;
         }
     }

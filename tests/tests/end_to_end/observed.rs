@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use freehold_client::Consistency;
-use freehold_tests::Engine;
-use tonic::transport::Channel;
+use freehold_proto::v1::{self, admin_client::AdminClient};
+use freehold_tests::{Engine, Router};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::scene::{Cluster, Result, keys_of, until};
+use crate::{
+    scene::{Cluster, Result, keys_of, until},
+    wire,
+};
 
 /// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
 const FAMILIES: [(&str, &str); 19] = [
@@ -36,12 +39,19 @@ const FAMILIES: [(&str, &str); 19] = [
 
 async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> Result<()> {
     let cluster = Cluster::of_two(engine, "").await?;
-    let client = cluster.client().await?;
+    let mut stub = wire::stub(&cluster.router).await?;
+    let put = |key: &str| v1::PutRequest {
+        key: key.to_owned().into(),
+        value: "v".into(),
+        ttl: None,
+    };
     for key in keys_of(0, 2, "m").take(30) {
-        client.put(key.clone(), "v", None).await?;
-        client.get(key, &Consistency::Strong).await?;
+        stub.put(put(&key)).await?;
+        let (key, read) = (key.into(), None);
+        stub.get(v1::GetRequest { key, read }).await?;
     }
-    assert!(client.put("", "v", None).await.is_err());
+    assert!(stub.put(put("")).await.is_err());
+    refused_unread(&cluster.router).await?;
     // A family without a label set yet is not shown: an error makes the last one appear.
     cluster.masters[1]
         .connect()
@@ -49,7 +59,7 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         .run("RENAME TABLE store TO elsewhere")
         .await?;
     let lost = keys_of(1, 2, "m").next().ok_or("endless")?;
-    assert!(client.put(lost, "v", None).await.is_err());
+    assert!(stub.put(put(&lost)).await.is_err());
     let (status, metrics) = cluster.router.http_get("/metrics").await?;
     assert_eq!(status, 200);
     let server = format!("127.0.0.1:{}", cluster.masters[0].port());
@@ -63,19 +73,37 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
     for line in [
         r#"freehold_requests_total{method="Put",code="OK"} 30"#,
         r#"freehold_requests_total{method="Get",code="OK"} 30"#,
-        r#"freehold_requests_total{method="Put",code="INVALID_ARGUMENT"} 1"#,
+        // One that the method refused, and one that was too large to be read.
+        r#"freehold_requests_total{method="Put",code="INVALID_ARGUMENT"} 2"#,
+        r#"freehold_requests_total{method="unknown",code="UNIMPLEMENTED"} 1"#,
         r#"freehold_operation_seconds_count{shard="a",operation="put"} 30"#,
         r#"freehold_statement_rows_sum{shard="a",operation="put"} 30.0"#,
         r#"freehold_operation_seconds_count{shard="b",operation="get"} 0"#,
         r#"freehold_errors_total{shard="b",reason="SCHEMA"} 1"#,
         r#"freehold_slots_owned{shard="a"} 32768"#,
         &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lanes="reads"}} 0"#),
-        // Two for reads, four for writes, one for scans.
-        &format!(r#"freehold_lanes{{shard="a",server="{server}",role="master"}} 7"#),
+        // Two for reads, two for writes, one for scans.
+        &format!(r#"freehold_lanes{{shard="a",server="{server}",role="master"}} 5"#),
         &format!(r#"freehold_server_usable{{shard="a",server="{server}",role="master"}} 1"#),
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
+    Ok(())
+}
+
+/// Requests that no method sees: a message that is too large, and a method of the other listener.
+async fn refused_unread(router: &Router) -> Result<()> {
+    let mut stub = wire::stub(router).await?;
+    let large = v1::PutRequest {
+        key: "k".into(),
+        value: vec![0; 20 << 20].into(),
+        ttl: None,
+    };
+    let refused = stub.put(large).await;
+    assert!(refused.is_err_and(|status| status.code() == Code::InvalidArgument));
+    let mut admin = AdminClient::connect(format!("http://{}", router.address())).await?;
+    let refused = admin.list_shards(v1::ListShardsRequest::default()).await;
+    assert!(refused.is_err_and(|status| status.code() == Code::Unimplemented));
     Ok(())
 }
 
@@ -128,7 +156,7 @@ async fn health_shows_a_shard_that_is_down_and_when_it_is_back(engine: Engine) -
     })
     .await?;
     let stranger = health.check(request("shard/nobody")).await;
-    assert!(stranger.is_err_and(|status| status.code() == tonic::Code::NotFound));
+    assert!(stranger.is_err_and(|status| status.code() == Code::NotFound));
     Ok(())
 }
 

@@ -25,7 +25,7 @@ impl Scene {
         let shard = Shard::new("a", &master, &[&first, &second]);
         let router = Router::init_and_serve(&[shard], more).await?;
         let client = client(&router).await?;
-        client.put("k", "old", None).await?;
+        client.put("k", "old").await?;
         let scene = Self {
             router,
             client,
@@ -57,7 +57,11 @@ impl Scene {
     }
 
     async fn read(&self) -> Result<(String, Source), Error> {
-        let reply = self.client.get("k", &Consistency::Eventual).await?;
+        let reply = self
+            .client
+            .get("k")
+            .consistency(Consistency::Eventual)
+            .await?;
         let value = reply.entry.map_or_else(String::new, |entry| {
             String::from_utf8_lossy(&entry.value).into_owned()
         });
@@ -101,9 +105,9 @@ async fn replicas_take_turns(engine: Engine) -> Result<()> {
     let scene = Scene::new(engine, "").await?;
     scene.until_read_from(Source::Replica).await?;
     replication::stop_applier(&scene.replicas[0]).await?;
-    scene.client.put("k", "new", None).await?;
+    scene.client.put("k", "new").await?;
     replication::wait_until_caught_up(&scene.master, &scene.replicas[1]).await?;
-    let strong = scene.client.get("k", &Consistency::Strong).await?;
+    let strong = scene.client.get("k").await?;
     assert_eq!(strong.served.source, Source::Master);
     assert_eq!(strong.entry.map(|entry| entry.value), Some("new".into()));
     let turns = seen([("old", "Replica", 20), ("new", "Replica", 20)]);
@@ -140,7 +144,7 @@ async fn replicas_that_are_gone_are_avoided_and_come_back(engine: Engine) -> Res
 
 /// What is sent to a frozen replica waits for its deadline at worst; then it is avoided.
 async fn a_frozen_replica_is_avoided(engine: Engine) -> Result<()> {
-    let more = "[server]\nrequest_timeout_ms = 1000\n[lanes]\nstatement_timeout_ms = 500\n";
+    let more = "[server]\nrequest_timeout_ms = 1000\n[lanes]\nstatement_timeout_ms = 2100\n";
     let mut scene = Scene::new(engine, more).await?;
     scene.until_read_from(Source::Replica).await?;
     scene.replicas[0].freeze()?;
@@ -174,7 +178,7 @@ async fn the_config_keeps_eventual_reads_from_the_master(engine: Engine) -> Resu
             other => panic!("{other:?}"),
         }
     }
-    let strong = scene.client.get("k", &Consistency::Strong).await?;
+    let strong = scene.client.get("k").await?;
     assert_eq!(strong.served.source, Source::Master);
     Ok(())
 }
@@ -191,7 +195,7 @@ async fn a_replica_of_another_shard_is_never_used(engine: Engine) -> Result<()> 
     let client = client(&router).await?;
     let keys: Vec<String> = keys_of(0, 2, "a").take(50).collect();
     for key in &keys {
-        client.put(key.clone(), "v", None).await?;
+        client.put(key.clone(), "v").await?;
     }
     replication::wait_until_caught_up(&b, &replica_of_b).await?;
     until("the replica to be looked at", async || {
@@ -200,7 +204,10 @@ async fn a_replica_of_another_shard_is_never_used(engine: Engine) -> Result<()> 
     })
     .await?;
     for key in &keys {
-        let reply = client.get(key.clone(), &Consistency::Eventual).await?;
+        let reply = client
+            .get(key.clone())
+            .consistency(Consistency::Eventual)
+            .await?;
         assert_eq!(reply.served.source, Source::Master, "{key}");
         assert!(reply.entry.is_some(), "{key}");
     }

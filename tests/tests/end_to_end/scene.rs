@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_client::{Client, ClientOptions};
+use freehold_client::{Client, ClientOptions, RetryOptions};
 use freehold_core::{Key, slot::even_share};
 use freehold_tests::{Engine, Router, Server, Shard};
 use tokio::time::{Instant, sleep};
@@ -51,10 +51,13 @@ pub(crate) fn shards(masters: &[Server]) -> Vec<Shard> {
         .collect()
 }
 
-/// Calls to a router.
+/// Calls to a router, that end as the router ends them: nothing is tried again.
 pub(crate) async fn client(router: &Router) -> Result<Client> {
-    let address = router.address().to_string();
-    Ok(Client::connect(&address, &ClientOptions::default()).await?)
+    let options = ClientOptions {
+        retry: RetryOptions::never(),
+        ..ClientOptions::default()
+    };
+    Ok(Client::connect(&router.address().to_string(), &options).await?)
 }
 
 /// Endless keys that belong to one of so many shards, as `init` deals slots out.

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use freehold_client::{Consistency, Request, Write};
+use freehold_client::Write;
 use freehold_tests::{Engine, Login, Router, Server, Shard};
 use tokio::time::sleep;
 
-use crate::scene::{Result, client, until};
+use crate::{
+    scene::{Result, client, until},
+    wire,
+};
 
 const KEY: &str = "KEYSECRETKEY";
 const VALUE: &str = "VALUESECRETVALUE";
@@ -35,10 +38,10 @@ async fn logs_hold_no_key_value_or_password(engine: Engine) -> Result<()> {
     everything_that_can_be_asked(&router).await?;
     stuck_behind_a_lock(&server, &router).await?;
     sql.run("RENAME TABLE store TO elsewhere").await?;
-    assert!(client(&router).await?.put(KEY, VALUE, None).await.is_err());
+    assert!(client(&router).await?.put(KEY, VALUE).await.is_err());
     sql.run("RENAME TABLE elsewhere TO store").await?;
     server.kill();
-    assert!(client(&router).await?.put(KEY, VALUE, None).await.is_err());
+    assert!(client(&router).await?.put(KEY, VALUE).await.is_err());
     server.start_again().await?;
     let mut sql = server.connect().await?;
     sql.run("ALTER USER loud@'%' IDENTIFIED BY 'another'")
@@ -83,31 +86,20 @@ async fn logs_hold_no_key_value_or_password(engine: Engine) -> Result<()> {
 
 async fn everything_that_can_be_asked(router: &Router) -> Result<()> {
     let client = client(router).await?;
-    let strong = Consistency::Strong;
+    client.put(KEY, VALUE).ttl(Duration::from_secs(100)).await?;
+    client.get(KEY).await?;
+    client.ttl(KEY).await?;
+    client.persist(KEY).await?;
     client
-        .put(KEY, VALUE, Some(Duration::from_secs(100)))
+        .batch_get([KEY.to_owned(), format!("{KEY}2")])
         .await?;
-    client.get(KEY, &strong).await?;
-    client.ttl(KEY, &strong).await?;
-    client.expire(KEY, None).await?;
     client
-        .batch_get(vec![KEY.into(), format!("{KEY}2").into()], &strong)
+        .batch_write([Write::put(KEY, VALUE), Write::delete(KEY)])
         .await?;
-    let put = Write::Put {
-        key: KEY.into(),
-        value: VALUE.into(),
-        ttl: None,
-    };
-    client
-        .batch_write(vec![put, Write::Delete { key: KEY.into() }])
-        .await?;
-    let pipeline = client.pipeline(8).await?;
-    let put = Request::Put {
-        key: KEY.into(),
-        value: VALUE.into(),
-        ttl: None,
-    };
-    pipeline.call(put).await?;
+    let stub = wire::stub(router).await?;
+    let timeout = Duration::from_secs(10);
+    wire::put(&stub, KEY, VALUE, timeout).await;
+    wire::get(&stub, KEY, timeout).await;
     let mut scan = client
         .scan(&freehold_client::ScanOptions {
             prefix: KEY.into(),
@@ -118,8 +110,8 @@ async fn everything_that_can_be_asked(router: &Router) -> Result<()> {
     // What breaks a limit is told of by its field.
     let long = format!("{KEY}{}", "x".repeat(1_024));
     for refused in [
-        client.put(long, VALUE, None).await.err(),
-        client.put(KEY, VALUE, Some(Duration::ZERO)).await.err(),
+        client.put(long, VALUE).await.err(),
+        client.put(KEY, VALUE).ttl(Duration::ZERO).await.err(),
     ] {
         let message = refused.map(|error| error.to_string()).unwrap_or_default();
         assert!(!message.is_empty() && !message.contains(KEY), "{message}");
@@ -133,7 +125,7 @@ async fn stuck_behind_a_lock(server: &Server, router: &Router) -> Result<()> {
     let mut sql = server.connect().await?;
     sql.run("BEGIN; UPDATE store SET version = 1").await?;
     let client = client(router).await?;
-    let put = client.put(KEY, VALUE, None);
+    let put = client.put(KEY, VALUE);
     let ended = tokio::select! {
         ended = put => ended.map(drop).map_err(|error| error.to_string()),
         () = sleep(Duration::from_secs(10)) => Err("no answer".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use freehold_client::{Client, Consistency, Entry, Error};
+use freehold_client::{Client, Entry, Error};
 use freehold_tests::{Server, Sql};
 use tokio::time::{Instant, sleep};
 
@@ -79,9 +79,9 @@ pub(crate) async fn shown(client: &Client, history: &History) -> Result<BTreeMap
 }
 
 async fn ask(client: &Client, keys: &[String]) -> Vec<Result<Effect, Error>> {
-    let asked = keys.iter().map(|key| key.clone().into()).collect();
+    let asked = keys.iter().cloned();
     let text = |entry: Entry| String::from_utf8_lossy(&entry.value).into_owned();
-    match client.batch_get(asked, &Consistency::Strong).await {
+    match client.batch_get(asked).await {
         Ok(answers) => answers
             .into_iter()
             .map(|answer| answer.map(|reply| reply.entry.map(text)))

@@ -3,7 +3,6 @@
 
 use std::fs;
 
-use freehold_client::Consistency;
 use freehold_tests::{Engine, Router, Server, Shard, deploy};
 
 use crate::scene::{Result, client, until};
@@ -75,12 +74,12 @@ impl Scene {
         self.router.serve().await?;
         let client = client(&self.router).await?;
         until("a first write", async || {
-            Ok(client.put("k", "v", None).await.is_ok())
+            Ok(client.put("k", "v").await.is_ok())
         })
         .await?;
-        let read = client.get("k", &Consistency::Strong).await?;
+        let read = client.get("k").await?;
         assert_eq!(read.entry.map(|entry| entry.value), Some("v".into()));
-        assert!(client.expire("k", None).await?.existed);
+        assert!(client.persist("k").await?.existed);
         assert!(client.delete("k").await?.existed);
         self.sweeps().await
     }
@@ -151,7 +150,7 @@ async fn a_password_that_was_rotated_is_taken_at_the_next_connection(engine: Eng
     scene.server.kill_and_start_again().await?;
     let client = client(&scene.router).await?;
     until("the new password to be used", async || {
-        Ok(client.put("k", "2", None).await.is_ok())
+        Ok(client.put("k", "2").await.is_ok())
     })
     .await
 }

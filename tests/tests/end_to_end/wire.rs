@@ -109,15 +109,41 @@ pub(crate) async fn put(stub: &Stub, key: &str, value: &str, timeout: Duration) 
     Verdict::of(&stub.clone().put(request).await, began)
 }
 
+/// Stores a value, or removes the key.
+pub(crate) async fn write(
+    stub: &Stub,
+    key: &str,
+    value: Option<&str>,
+    timeout: Duration,
+) -> Verdict {
+    if let Some(value) = value {
+        return put(stub, key, value, timeout).await;
+    }
+    let key = key.to_owned().into();
+    let mut request = tonic::Request::new(v1::DeleteRequest { key });
+    request.set_timeout(timeout);
+    let began = Instant::now();
+    Verdict::of(&stub.clone().delete(request).await, began)
+}
+
 /// Reads a value.
 pub(crate) async fn get(stub: &Stub, key: &str, timeout: Duration) -> Verdict {
+    read(stub, key, timeout).await.0
+}
+
+/// Reads a value, and returns it as text.
+pub(crate) async fn read(stub: &Stub, key: &str, timeout: Duration) -> (Verdict, Option<String>) {
     let mut request = tonic::Request::new(v1::GetRequest {
         key: key.to_owned().into(),
         read: None,
     });
     request.set_timeout(timeout);
     let began = Instant::now();
-    Verdict::of(&stub.clone().get(request).await, began)
+    let result = stub.clone().get(request).await;
+    let verdict = Verdict::of(&result, began);
+    let entry = result.ok().and_then(|reply| reply.into_inner().entry);
+    let text = |entry: v1::Entry| String::from_utf8_lossy(&entry.value).into_owned();
+    (verdict, entry.map(text))
 }
 
 /// A put as a request of a pipeline.
@@ -157,6 +183,7 @@ pub(crate) async fn pipeline(
             let request = v1::PipelineRequest {
                 id,
                 request: Some(request),
+                timeout: None,
             };
             if sender.send(request).await.is_err() {
                 return;

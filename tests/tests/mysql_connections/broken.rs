@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use freehold_core::Key;
 use freehold_storage::{Columns, DataConnection, Outcome, StorageError};
-use freehold_tests::{Engine, Sql};
+use freehold_tests::{Engine, Session, Sql};
 use tokio::time::{sleep, timeout};
 
-use crate::shard::{Result, Shard, WITHIN, expire, is_lost, is_unreachable, keys, row};
+use crate::shard::{
+    Result, Shard, WITHIN, expire, is_lost, is_unreachable, keys, row, until, until_waiting,
+};
 
 on_servers!(
     a_write_whose_connection_is_killed_has_an_unknown_outcome,
@@ -30,15 +32,24 @@ async fn hold(shard: &Shard, key: &Key) -> Result<Sql> {
     Ok(sql)
 }
 
+/// The sessions of the tests' own account besides this one.
+async fn others(sql: &mut Sql) -> Result<Vec<Session>> {
+    let mut sessions = sql.other_sessions().await?;
+    sessions.retain(|session| session.user == "admin");
+    Ok(sessions)
+}
+
 /// Ends the session that runs a statement on `store`, once it does.
 async fn end_writer(shard: &Shard, how: &str) -> Result<()> {
     let mut sql = shard.home.connect().await?;
-    let writer = "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
-                  AND (info LIKE 'REPLACE INTO store%' OR info LIKE 'UPDATE store%')";
+    let writes = |session: &Session| {
+        let starts = |statement| session.statement.starts_with(statement);
+        starts("REPLACE INTO store") || starts("UPDATE store")
+    };
     let find = async {
         loop {
-            if let Some(id) = sql.first::<u64>(writer).await? {
-                return sql.run(&format!("{how} {id}")).await;
+            if let Some(writer) = sql.other_sessions().await?.into_iter().find(writes) {
+                return sql.run(&format!("{how} {}", writer.id)).await;
             }
             sleep(Duration::from_millis(5)).await;
         }
@@ -100,13 +111,14 @@ async fn a_connection_that_was_killed_while_idle_is_found_out_by_a_ping(
         [Outcome::Applied(())]
     );
     let mut sql = shard.home.connect().await?;
-    let others = "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
-                  AND user = 'admin'";
-    for id in sql.rows::<u64>(others).await? {
+    for other in others(&mut sql).await? {
         // Some are of connections that closed a moment ago.
-        let _ = sql.run(&format!("KILL {id}")).await;
+        let _ = sql.run(&format!("KILL {}", other.id)).await;
     }
-    sleep(Duration::from_millis(100)).await;
+    until("the killed sessions to end", async || {
+        Ok(others(&mut sql).await?.is_empty())
+    })
+    .await?;
     assert!(matches!(
         pinged.ping().await,
         Err(StorageError::Unreachable { .. })
@@ -137,11 +149,10 @@ async fn a_connection_that_was_idle_for_too_long_applies_nothing(engine: Engine)
         );
         connections.push(data);
     }
-    let idle = "SELECT COUNT(*) FROM information_schema.processlist \
-                WHERE user = 'admin' AND id <> CONNECTION_ID()";
-    while sql.one::<u64>(idle).await? > 0 {
-        sleep(Duration::from_millis(100)).await;
-    }
+    until("the idle sessions to end", async || {
+        Ok(others(&mut sql).await?.is_empty())
+    })
+    .await?;
     let [pinged, written, read] = &mut connections[..] else {
         unreachable!("three were opened")
     };
@@ -172,8 +183,11 @@ async fn a_dropped_call_leaves_no_connection_behind(engine: Engine) -> Result<()
     );
     let held = hold(&shard, key).await?;
     let rows = [row(key, "w")];
-    let given_up = timeout(Duration::from_millis(300), data.put(&shard.fence, &rows)).await;
-    assert!(given_up.is_err(), "the row was held");
+    let mut admin = shard.home.connect().await?;
+    tokio::select! {
+        _ = data.put(&shard.fence, &rows) => panic!("the row was held"),
+        waits = until_waiting(&mut admin) => waits?,
+    }
     assert_unusable(&mut data, key).await;
     held.close().await?;
 

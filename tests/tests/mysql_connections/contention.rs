@@ -3,7 +3,7 @@
 use freehold_storage::{Outcome, Refusal};
 use freehold_tests::{Engine, Sql};
 
-use crate::shard::{Result, Shard, expire, is_refused, keys, row, value};
+use crate::shard::{Result, Shard, expire, is_refused, keys, row, until_waiting, value};
 
 on_servers!(
     a_locked_row_fails_alone,
@@ -125,8 +125,9 @@ async fn a_deadlock_is_repeated_and_nobody_notices(engine: Engine) -> Result<()>
     let batch = data.put(&shard.fence, &rows);
     let cross = async {
         // The batch has the first row when it waits for the second.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        other.run(&format!("{}; COMMIT", touch(0))).await
+        until_waiting(&mut watch).await?;
+        other.run(&format!("{}; COMMIT", touch(0))).await?;
+        Result::<()>::Ok(())
     };
     let (put, crossed) = tokio::join!(batch, cross);
     crossed?;

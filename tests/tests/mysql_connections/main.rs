@@ -29,3 +29,4 @@ mod facts;
 mod packets;
 mod shard;
 mod tls;
+mod writers;

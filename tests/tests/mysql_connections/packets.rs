@@ -9,11 +9,13 @@ use crate::shard::{Result, Shard, WHOLE, is_refused, keys, row, value};
 on_servers!(
     the_largest_values_come_back_as_they_were,
     a_batch_goes_in_parts_that_fit_the_servers_packets,
-    sixteen_statements_are_prepared_whatever_the_sizes,
+    a_fixed_number_of_statements_is_prepared_whatever_the_sizes,
     a_server_with_no_room_to_prepare_serves_all_the_same,
     no_time_to_live_is_taken_for_a_fence_that_disagrees,
     a_server_whose_clock_stands_still_in_a_statement_is_refused,
 );
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// Bytes that differ from place to place, of which no part repeats soon.
 fn noise(bytes: usize, seed: u8) -> Vec<u8> {
@@ -105,7 +107,7 @@ async fn a_batch_goes_in_parts_that_fit_the_servers_packets(engine: Engine) -> R
     Ok(())
 }
 
-async fn sixteen_statements_are_prepared_whatever_the_sizes(engine: Engine) -> Result<()> {
+async fn a_fixed_number_of_statements_is_prepared_whatever_the_sizes(engine: Engine) -> Result<()> {
     let shard = Shard::of(engine).await?;
     let mut data = shard.data().await?;
     let mut sql = shard.home.connect().await?;
@@ -116,18 +118,22 @@ async fn sixteen_statements_are_prepared_whatever_the_sizes(engine: Engine) -> R
         .step_by(3)
         .chain([2, 4, 8, 16, 32, 64, 128])
     {
-        let rows: Vec<_> = keys[..count].iter().map(|key| row(key, "v")).collect();
-        assert_eq!(
-            data.put(&shard.fence, &rows).await,
-            vec![Outcome::Applied(()); count]
-        );
+        let mut rows: Vec<_> = keys[..count].iter().map(|key| row(key, "v")).collect();
+        for ttl_ms in [None, Some(HOUR_MS)] {
+            rows[count / 2].ttl_ms = ttl_ms;
+            assert_eq!(
+                data.put(&shard.fence, &rows).await,
+                vec![Outcome::Applied(()); count]
+            );
+        }
         let read = data.read(&keys[..count], WHOLE).await?;
         assert_eq!(read.rows.iter().flatten().count(), count);
         data.read(&keys[..count], Columns::Expiry).await?;
         data.delete(&shard.fence, &keys[..1]).await;
     }
     let after: (String, u64) = sql.one(prepared).await?;
-    assert_eq!(after.1 - before.1, 16);
+    // GET, PUT, and PUT with an expiry, in twelve sizes each.
+    assert_eq!(after.1 - before.1, 3 * 12);
     Ok(())
 }
 

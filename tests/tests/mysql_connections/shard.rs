@@ -7,7 +7,8 @@ use freehold_storage::{
     Columns, ConnectOptions, DataConnection, Dsn, ExpireRow, Outcome, PutRow, Refusal,
     SchemaConnection, Server, StorageError, SweepConnection, Value,
 };
-use freehold_tests::{Engine, Login, ServerOptions};
+use freehold_tests::{Engine, Login, ServerOptions, Sql};
+use tokio::time::{sleep, timeout};
 
 /// What tests return: whatever went wrong, in words.
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -99,6 +100,29 @@ impl Shard {
         let query = format!("SELECT value FROM store WHERE slot = {slot} AND `key` = x'{hex}'");
         Ok(sql.first(&query).await?)
     }
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let poll = async {
+        while !holds().await? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    timeout(WITHIN, poll).await.map_err(|_| what.to_owned())?
+}
+
+/// Until a statement waits for a row that another transaction holds.
+pub(crate) async fn until_waiting(admin: &mut Sql) -> Result<()> {
+    let waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx \
+                   WHERE trx_state = 'LOCK WAIT'";
+    until("a write to wait", async || {
+        // Who asks more often than every 100 ms is shown the same again.
+        sleep(Duration::from_millis(120)).await;
+        Ok(admin.one::<u64>(waiting).await? > 0)
+    })
+    .await
 }
 
 /// Keys of one slot, in order.

@@ -1,24 +1,21 @@
 //! Servers that stand still, die or fall behind while they are swept.
 
-use std::time::Duration;
-
 use freehold_sweeper::SweeperSettings;
 use freehold_tests::{Engine, replication};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::shard::{Result, Shard};
+use crate::shard::{Result, Shard, watchful};
 
 async fn a_replica_that_stands_still_stops_it(engine: Engine) -> Result {
     let shard = Shard::with_replica(engine).await?;
-    let sweeper = shard.sweeper(1, SweeperSettings::default());
+    // What it saw of the replica is older than a look may be, before the next rows have expired.
+    let sweeper = shard.sweeper(1, watchful());
     shard.put_expired("before", 500).await?;
     sweeper
         .until("all are gone", |state| state.rows_deleted == 500)
         .await;
 
     replication::stop_applier(&shard.replicas[0]).await?;
-    // What was seen of the replica may be as old as that.
-    sleep(SweeperSettings::default().look_interval).await;
     shard.put_expired("while", 500).await?;
     sweeper
         .until("it waits for the replica", |_| {
@@ -32,7 +29,7 @@ async fn a_replica_that_stands_still_stops_it(engine: Engine) -> Result {
         .unwrap_or_default();
     let address = format!("127.0.0.1:{}", shard.replicas[0].port());
     assert!(why.contains(&address), "{why}");
-    sleep(Duration::from_secs(3)).await;
+    shard.one_more_decision().await?;
     assert_eq!(sweeper.state().rows_deleted, 500);
     assert_eq!(shard.row_count().await?, 500);
 
@@ -113,7 +110,7 @@ async fn a_purge_that_is_held_up_stops_it(engine: Engine) -> Result {
     shard.put_expired("key", 500).await?;
     let settings = SweeperSettings {
         purge_backlog_max: Some(1_000),
-        ..Default::default()
+        ..watchful()
     };
     let sweeper = shard.sweeper(1, settings);
     sweeper
@@ -121,7 +118,7 @@ async fn a_purge_that_is_held_up_stops_it(engine: Engine) -> Result {
             sweeper.waits_for() == Some("purge")
         })
         .await;
-    sleep(Duration::from_secs(2)).await;
+    shard.one_more_decision().await?;
     assert_eq!(sweeper.state().rows_deleted, 0);
 
     backup.run("COMMIT").await?;

@@ -18,6 +18,10 @@ const WORKERS: u64 = 4;
 const KEYS_PER_WORKER: usize = 200;
 const BATCH: usize = 32;
 const ROUNDS: usize = 200;
+/// A slow machine comes late for most expiries: it goes on until it has seen enough.
+const ROUNDS_MAX: usize = 20 * ROUNDS;
+/// Keys that each worker revives by EXPIRE, and keys that it comes too late for, at the least.
+const SEEN_MIN: usize = 50;
 
 /// What the workers saw.
 #[derive(Debug, Default)]
@@ -39,7 +43,14 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) -> Seen {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS_MAX {
+            let seen = self
+                .seen
+                .revived_by_expire
+                .min(self.seen.too_late_for_expire);
+            if round >= ROUNDS && seen >= SEEN_MIN {
+                break;
+            }
             self.round().await;
         }
         self.seen
@@ -49,7 +60,7 @@ impl Worker {
         let mut keys = self.keys.iter().cloned().sample(&mut self.rng, BATCH);
         keys.sort_unstable();
         self.version += 1;
-        let ttl_ms = self.rng.random_range(1..10);
+        let ttl_ms = self.rng.random_range(1..20);
         self.put(&keys, Some(ttl_ms)).await;
         // Around the expiry, for each worker in its own way.
         sleep(Duration::from_micros(

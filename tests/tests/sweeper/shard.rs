@@ -97,6 +97,27 @@ impl Shard {
         Ok(())
     }
 
+    /// Waits until the sweeper that has the lease has made one more decision: a tick renews the
+    /// lease first, if that is due, and has decided before the next tick renews it again.
+    pub(crate) async fn one_more_decision(&self) -> Result {
+        let mut master = self.master.connect().await?;
+        let lease = "SELECT lease_until FROM leases WHERE task = 'sweep'";
+        let mut before: i64 = master.one(lease).await?;
+        let deadline = Instant::now() + WITHIN;
+        for _ in 0..2 {
+            loop {
+                let now = master.one(lease).await?;
+                if now != before {
+                    before = now;
+                    break;
+                }
+                assert!(Instant::now() < deadline, "nobody renews the lease");
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// All rows of the table, live or not, by plain SQL.
     pub(crate) async fn row_count(&self) -> Result<u64> {
         Ok(self
@@ -155,6 +176,15 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.cancel();
+    }
+}
+
+/// Looks and renews its lease often.
+pub(crate) fn watchful() -> SweeperSettings {
+    SweeperSettings {
+        renew_interval: Duration::from_millis(100),
+        look_interval: Duration::from_millis(1),
+        ..SweeperSettings::default()
     }
 }
 

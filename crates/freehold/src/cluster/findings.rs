@@ -115,7 +115,7 @@ impl Default for Wanted {
             value_bytes_max: VALUE_BYTES_MAX_DEFAULT as u64,
             routers: 1,
             read_lanes: 2,
-            write_lanes: 4,
+            write_lanes: 2,
             own_account: true,
         }
     }

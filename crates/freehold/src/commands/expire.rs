@@ -33,12 +33,7 @@ pub(crate) struct ExpireArgs {
 
 pub(crate) async fn run(args: ExpireArgs, output: Output) -> Result<Exit, Failure> {
     let key = args.bytes.decode(&args.key)?;
-    let reply = args
-        .router
-        .connect()
-        .await?
-        .expire(key, Some(args.ttl))
-        .await?;
+    let reply = args.router.connect().await?.expire(key, args.ttl).await?;
     let done = format!("expires in {}", human::duration(args.ttl));
     existed(output, reply.existed, &reply.session_token, &done)
 }

@@ -41,7 +41,8 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<Exit, Failure> 
         .router
         .connect()
         .await?
-        .get(key.clone(), &args.read.consistency)
+        .get(key.clone())
+        .consistency(args.read.consistency.clone())
         .await?;
     if output.is_json() {
         let mut object = Map::new();

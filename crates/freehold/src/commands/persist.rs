@@ -28,6 +28,6 @@ pub(crate) struct PersistArgs {
 
 pub(crate) async fn run(args: PersistArgs, output: Output) -> Result<Exit, Failure> {
     let key = args.bytes.decode(&args.key)?;
-    let reply = args.router.connect().await?.expire(key, None).await?;
+    let reply = args.router.connect().await?.persist(key).await?;
     existed(output, reply.existed, &reply.session_token, "never expires")
 }

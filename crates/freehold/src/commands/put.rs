@@ -51,7 +51,8 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<Exit, Failure> 
         .router
         .connect()
         .await?
-        .put(key, value, args.ttl)
+        .put(key, value)
+        .ttl(args.ttl)
         .await?;
     if output.is_json() {
         output.json(&json!({

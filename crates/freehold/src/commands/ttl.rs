@@ -37,7 +37,8 @@ pub(crate) async fn run(args: TtlArgs, output: Output) -> Result<Exit, Failure> 
         .router
         .connect()
         .await?
-        .ttl(key, &args.read.consistency)
+        .ttl(key)
+        .consistency(args.read.consistency.clone())
         .await?;
     if output.is_json() {
         output.json(&json!({

@@ -1,12 +1,15 @@
 //! What types cannot say: ranges, and what belongs together.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive};
 
-use freehold_core::limits::{STATEMENT_KEYS_MAX, VALUE_BYTES_MAX};
+use freehold_core::limits::{LOCK_WAIT_MAX, STATEMENT_KEYS_MAX, VALUE_BYTES_MAX};
 
 use super::{Config, ConfigError, LogFormat, Problem, ShardConfig, shards};
 
 const MINUTE_MS: u64 = 60_000;
+
+/// Above it, the sweeper takes the server for frozen before it takes a batch for a slow one.
+const BATCH_MS_MAX: u64 = 2_000;
 
 /// Looks at everything and tells all that is wrong at once. `source` is what errors call the
 /// config; without shards of its own a config is for the embedded ones, if `embedded`.
@@ -86,19 +89,31 @@ fn check_lanes(config: &Config, problems: &mut Vec<Problem>) {
         bytes,
         problems,
     );
-    let statement = 100..=10 * MINUTE_MS;
-    range(
-        "lanes.statement_timeout_ms",
-        lanes.statement_timeout_ms,
-        statement,
-        problems,
-    );
+    check_statement_timeout(lanes.statement_timeout_ms, problems);
     range(
         "lanes.connect_timeout_ms",
         lanes.connect_timeout_ms,
         100..=4_000,
         problems,
     );
+}
+
+/// Below the lock wait, each locked row would cost its lane the connection, and its callers the
+/// truth.
+fn check_statement_timeout(value_ms: u64, problems: &mut Vec<Problem>) {
+    const KEY: &str = "lanes.statement_timeout_ms";
+    const MAX_MS: u64 = 10 * MINUTE_MS;
+    let lock_wait_ms = u64::try_from(LOCK_WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
+    if value_ms <= lock_wait_ms {
+        let words = format!(
+            "{value_ms} is not above the {lock_wait_ms} ms that a statement may wait for a row's \
+             lock: use {} to {MAX_MS}",
+            lock_wait_ms + 1
+        );
+        problems.push(Problem::new(KEY, words));
+    } else {
+        range(KEY, value_ms, lock_wait_ms + 1..=MAX_MS, problems);
+    }
 }
 
 fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
@@ -108,6 +123,24 @@ fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
         "sweeper.batch_rows_max",
         sweeper.batch_rows_max,
         rows,
+        problems,
+    );
+    range(
+        "sweeper.batch_ms_max",
+        sweeper.batch_ms_max,
+        1..=BATCH_MS_MAX,
+        problems,
+    );
+    range(
+        "sweeper.pause_factor",
+        sweeper.pause_factor,
+        0.0..=1_000.0,
+        problems,
+    );
+    range(
+        "sweeper.idle_ms",
+        sweeper.idle_ms,
+        10..=10 * MINUTE_MS,
         problems,
     );
     range(
@@ -166,7 +199,12 @@ fn check_log(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn range(key: &str, value: u64, allowed: RangeInclusive<u64>, problems: &mut Vec<Problem>) {
+fn range<T: PartialOrd + Display>(
+    key: &str,
+    value: T,
+    allowed: RangeInclusive<T>,
+    problems: &mut Vec<Problem>,
+) {
     if allowed.contains(&value) {
         return;
     }

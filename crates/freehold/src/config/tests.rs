@@ -137,7 +137,9 @@ fn a_bad_dsn_is_named_with_its_key_and_what_to_write() {
 fn limits_are_checked_and_all_problems_come_at_once() {
     let bad = format!(
         "{GOOD}\n[server]\nvalue_bytes_max = 99999999\nlisten = 'here'\n[lanes]\nreads = 0\n\
+         statement_timeout_ms = 2000\n\
          [sweeper]\npause_ms_min = 9\npause_ms_max = 3\npassword_file = 'x'\n\
+         pause_factor = -0.5\nbatch_ms_max = 2001\nidle_ms = 0\n\
          [log]\nfilter = 'a=b=c'"
     );
     let error = read(&bad, &[]).unwrap_err();
@@ -145,11 +147,39 @@ fn limits_are_checked_and_all_problems_come_at_once() {
         "server.value_bytes_max: 99999999 is out of range: use 1 to 15728640",
         "server.listen: 'here' is not ADDRESS:PORT",
         "lanes.reads: 0 is out of range: use 1 to 64",
+        "lanes.statement_timeout_ms: 2000 is not above the 2000 ms that a statement may wait for a \
+         row's lock: use 2001 to 600000",
+        "sweeper.pause_factor: -0.5 is out of range: use 0 to 1000",
+        "sweeper.batch_ms_max: 2001 is out of range: use 1 to 2000",
+        "sweeper.idle_ms: 0 is out of range: use 10 to 600000",
         "sweeper.pause_ms_min: 9 is above sweeper.pause_ms_max (3)",
         "sweeper.user: is missing",
         "log.filter: 'a=b=c'",
     ] {
         assert!(error.contains(words), "{words} is not in: {error}");
+    }
+}
+
+#[test]
+fn the_sweepers_defaults_are_its_own() {
+    let settings = crate::app::sweeper_settings(&Config::default().sweeper);
+    assert_eq!(settings, freehold_sweeper::SweeperSettings::default());
+}
+
+#[test]
+fn a_factor_is_a_number_with_or_without_a_point() {
+    for (toml, factor) in [("0", 0.0), ("2", 2.0), ("0.25", 0.25)] {
+        let toml = format!("{GOOD}\n[sweeper]\npause_factor = {toml}");
+        let (config, _) = read(&toml, &[]).unwrap();
+        assert!((config.sweeper.pause_factor - factor).abs() < f64::EPSILON);
+    }
+    let (config, _) = read(GOOD, &[("FREEHOLD__SWEEPER__PAUSE_FACTOR", "0.5")]).unwrap();
+    assert!((config.sweeper.pause_factor - 0.5).abs() < f64::EPSILON);
+    for bad in ["nan", "inf", "-1"] {
+        let toml = format!("{GOOD}\n[sweeper]\npause_factor = {bad}");
+        let error = read(&toml, &[]).unwrap_err();
+        assert!(error.contains("sweeper.pause_factor"), "{error}");
+        assert!(error.contains("use 0 to 1000"), "{error}");
     }
 }
 

@@ -83,9 +83,10 @@ async fn read_values(
         let part = connection
             .read(&again, Columns::Value { bytes_max })
             .await?;
-        if !part.fence.agrees_with(&read.fence) {
+        let same_server = part.answered_by == read.answered_by;
+        if !same_server || !part.fence.agrees_with(&read.fence) {
             // The fence changed between the two: the caller sees the newer one and reads again.
-            read.fence = part.fence;
+            (read.fence, read.answered_by) = (part.fence, part.answered_by);
             return Ok(read);
         }
         for (index, row) in group.into_iter().zip(part.rows) {
@@ -138,6 +139,7 @@ mod tests {
             epoch: 1,
         };
         Read {
+            answered_by: fence.server_id,
             fence,
             rows: sizes.iter().map(row).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freehold_core::Fence;
+use freehold_core::{Fence, ShardMap};
 use freehold_storage::{Outcome, Row, StorageError};
 
 use super::{Lane, Role, execute::Executed};
@@ -21,16 +21,16 @@ impl Lane {
     pub(super) async fn settle(&mut self, batch: Batch, executed: Executed, fence: Fence) {
         match executed {
             Executed::Read(read) => {
-                if self.may_answer(&read.fence, &fence) {
+                if self.may_answer(&read.fence, read.answered_by, &fence) {
                     self.answer_reads(batch, &read.fence, read.rows);
                 } else {
                     self.turn_away(batch.requests, fence).await;
                 }
             }
             Executed::Page(page) => {
-                if !self.may_answer(&page.fence, &fence) {
+                if !self.may_answer(&page.fence, page.answered_by, &fence) {
                     self.turn_away(batch.requests, fence).await;
-                } else if self.is_behind(&batch.requests, &page.fence) {
+                } else if self.is_behind(&self.map(), &batch.requests, &page.fence) {
                     self.give_up(batch.requests, &self.behind());
                 } else {
                     self.end_all(batch, |_| Ok(Answer::Page(page.clone())));
@@ -151,21 +151,22 @@ impl Lane {
     }
 
     /// Whether rows read under the fence `shown` may be given to callers routed by `believed`. A
-    /// master must show the very fence; a replica may be behind, but not ahead.
-    fn may_answer(&self, shown: &Fence, believed: &Fence) -> bool {
+    /// master must show the very fence and be the server that it names, as for a write: a replica
+    /// behind the master's address shows the same fence, and may be behind. A replica may, too, but
+    /// it may not be ahead.
+    fn may_answer(&self, shown: &Fence, answered_by: u64, believed: &Fence) -> bool {
         match self.parts.role {
-            Role::Master => shown.agrees_with(believed),
+            Role::Master => shown.agrees_with(believed) && answered_by == shown.server_id,
             Role::Replica(_) => !shown.is_newer_than(believed),
         }
     }
 
     /// Whether the server shows a time before the slots came to this shard: what it has of them
     /// then is not the slots' content.
-    fn is_behind(&self, requests: &[Request], shown: &Fence) -> bool {
+    fn is_behind(&self, map: &ShardMap, requests: &[Request], shown: &Fence) -> bool {
         if self.parts.role == Role::Master {
             return false;
         }
-        let map = self.parts.shards.map.load();
         let view = map.shard(self.parts.shard);
         requests
             .iter()
@@ -180,9 +181,11 @@ impl Lane {
         assert_eq!(rows.len(), batch.rows.len(), "one row per key");
         let from_replica = self.parts.role != Role::Master;
         let shard: Arc<str> = self.name.clone();
+        // One map for the whole batch.
+        let map = self.map();
         let mut behind = Vec::new();
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
-            if from_replica && self.is_behind(std::slice::from_ref(&request), shown) {
+            if from_replica && self.is_behind(&map, std::slice::from_ref(&request), shown) {
                 behind.push(request);
                 continue;
             }
@@ -197,6 +200,10 @@ impl Lane {
         if !behind.is_empty() {
             self.give_up(behind, &self.behind());
         }
+    }
+
+    fn map(&self) -> Arc<ShardMap> {
+        self.parts.shards.map.load_full()
     }
 
     fn behind(&self) -> Failure {

@@ -4,7 +4,10 @@
 //! leaves. So a client that sends faster than the databases answer, or does not read its answers,
 //! is held back by the connection's flow control, and nothing grows here.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use freehold_proto::v1::{
     self, pipeline_request::Request as Body, pipeline_response::Response as Answered,
@@ -20,6 +23,7 @@ use tonic::{Request as Call, Status, Streaming};
 use super::{ResponseStream, encode};
 use crate::{
     calls::Calls,
+    deadline,
     failure::Failure,
     request::{Answer, AnswerBudget, Ending, Kind, Level, Numbered, Operation, Reply, Request},
     status, validate,
@@ -82,7 +86,11 @@ impl Inbound {
 
     fn take(&self, message: v1::PipelineRequest, place: OwnedSemaphorePermit) {
         let received = Instant::now();
-        let limit = received + self.calls.request_timeout();
+        let asked = message.timeout.map_or(Duration::MAX, |timeout| {
+            // A negative one is over already.
+            deadline::less_margin(timeout.try_into().unwrap_or(Duration::ZERO))
+        });
+        let limit = received + self.calls.request_timeout().min(asked);
         let deadline = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         let reply = Reply::Numbered {
             id: message.id,

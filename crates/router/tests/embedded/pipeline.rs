@@ -9,17 +9,24 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::fixture::{Fixture, delete, get, put};
 
 async fn run(fixture: &mut Fixture, bodies: Vec<Body>) -> HashMap<u64, Answered> {
+    run_within(fixture, bodies, None).await
+}
+
+async fn run_within(
+    fixture: &mut Fixture,
+    bodies: Vec<Body>,
+    timeout: Option<prost_types::Duration>,
+) -> HashMap<u64, Answered> {
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     let count = bodies.len();
     tokio::spawn(async move {
         for (id, body) in (0..).zip(bodies) {
-            sender
-                .send(v1::PipelineRequest {
-                    id,
-                    request: Some(body),
-                })
-                .await
-                .unwrap();
+            let request = v1::PipelineRequest {
+                id,
+                request: Some(body),
+                timeout,
+            };
+            sender.send(request).await.unwrap();
         }
     });
     let requests = ReceiverStream::new(receiver);
@@ -64,6 +71,24 @@ async fn each_request_is_answered_once_and_writes_to_a_key_keep_their_order() {
     );
     let read = fixture.client.get(get("k")).await.unwrap().into_inner();
     assert_eq!(read.entry.unwrap().value, "last");
+}
+
+#[tokio::test]
+async fn a_request_has_a_timeout_of_its_own() {
+    let mut fixture = Fixture::start().await;
+    let seconds = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    let enough = run_within(&mut fixture, vec![Body::Put(put("k", "v"))], seconds(60, 0)).await;
+    assert!(matches!(enough[&0], Answered::Put(_)), "{enough:?}");
+    // Nothing is left of these when the answer's way back is taken off.
+    for nothing in [seconds(0, 0), seconds(0, 5_000_000), seconds(-1, 0)] {
+        let late = run_within(&mut fixture, vec![Body::Put(put("k", "w"))], nothing).await;
+        let Answered::Error(error) = &late[&0] else {
+            panic!("{late:?}")
+        };
+        assert_eq!(error.code, tonic::Code::DeadlineExceeded as i32);
+    }
+    let read = fixture.client.get(get("k")).await.unwrap().into_inner();
+    assert_eq!(read.entry.unwrap().value, "v", "those were not applied");
 }
 
 #[tokio::test]

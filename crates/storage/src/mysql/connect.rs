@@ -1,5 +1,6 @@
 //! Opening a session: account, TLS, settings, and the checks that they are in force.
 
+use freehold_core::limits::LOCK_WAIT_MAX;
 use mysql_async::{Conn, Error, Opts, OptsBuilder};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::timeout;
@@ -33,6 +34,8 @@ const SETTINGS: [&str; 2] = [
      SESSION innodb_lock_wait_timeout = 2, \
      SESSION lock_wait_timeout = 2",
 ];
+
+const _: () = assert!(LOCK_WAIT_MAX.as_secs() == 2, "as the settings say");
 
 /// The second and third column show whether SYSDATE() goes on while a statement runs, the fourth
 /// whether the settings reached the session that will run the statements: something between here

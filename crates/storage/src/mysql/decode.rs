@@ -6,7 +6,7 @@ use bytes::Bytes;
 use freehold_core::Fence;
 use mysql_async::{Row as SqlRow, prelude::FromValue};
 
-use super::{error::unexpected, statements::NEVER};
+use super::error::unexpected;
 use crate::{
     error::StorageError,
     row::{Columns, Row, Value},
@@ -59,16 +59,10 @@ impl ShownFence {
     }
 }
 
-/// Milliseconds a live row has left; `None` for ever. At least 1: a live row has not expired.
-pub(super) fn ttl_ms(expires_at: i64, now_ms: i64) -> Option<u64> {
-    (expires_at != NEVER).then(|| expires_at.saturating_sub(now_ms).max(1).cast_unsigned())
-}
-
-/// A live row: value, length, version, expiry, from column `first` on.
+/// A live row: value, length, version, milliseconds to live, from column `first` on.
 pub(super) fn live_row(
     row: &mut SqlRow,
     first: usize,
-    now_ms: i64,
     columns: Columns,
 ) -> Result<Row, StorageError> {
     let fetched: Option<Vec<u8>> = column(row, first, "a value")?;
@@ -81,7 +75,7 @@ pub(super) fn live_row(
     };
     Ok(Row {
         version: column(row, first + 2, "a version")?,
-        ttl_ms: ttl_ms(column(row, first + 3, "an expiry")?, now_ms),
+        ttl_ms: column(row, first + 3, "a time to live")?,
         value,
     })
 }
@@ -89,14 +83,6 @@ pub(super) fn live_row(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_live_row_has_at_least_a_millisecond_left() {
-        assert_eq!(ttl_ms(NEVER, 5), None);
-        assert_eq!(ttl_ms(6, 5), Some(1));
-        assert_eq!(ttl_ms(5, 5), Some(1));
-        assert_eq!(ttl_ms(1_005, 5), Some(1_000));
-    }
 
     #[test]
     fn a_fence_of_another_server_lets_nothing_through() {

@@ -26,6 +26,8 @@ pub(super) const DEADLOCK: u16 = 1213;
 pub(super) const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// A number outside of its type: what the fence in a PUT answers with.
 pub(super) const OUT_OF_RANGE: u16 = 1690;
+/// KILL of a session that is not there any more.
+pub(super) const NO_SUCH_SESSION: u16 = 1094;
 /// The account lacks a right that the whole server asks for.
 pub(super) const LACKS_PRIVILEGE: u16 = 1227;
 /// `max_prepared_stmt_count` is reached.

@@ -1,12 +1,14 @@
 //! MySQL and MariaDB: one text for both.
 //!
 //! A [`MysqlServer`] names a server; `connect` opens a `session` to it (with `tls` if asked for),
-//! which a [`MysqlConnection`] holds. In the order of a request: `data` takes the session and hands
+//! which a [`MysqlConnection`] holds; one that writes in order first ends its predecessor
+//! (`writer`). In the order of a request: `data` takes the session and hands
 //! it to `write` (`put` and `change` are its kinds), `read`, `scan` or `claims`, whose texts are
 //! made of the pieces in `statements`; `decode` reads the answers, and `error` says what failures
 //! mean. Beside the requests stand `sweep`, `schema` and `facts`.
 //!
-//! A connection keeps 16 statements prepared: PUT and GET for each power of two of rows. The rest
+//! A connection keeps its statements prepared: GET, or PUT with and without expiry, for each of
+//! twelve sizes. The rest
 //! goes as text.
 
 mod change;
@@ -25,6 +27,7 @@ mod statements;
 mod sweep;
 mod tls;
 mod write;
+mod writer;
 
 use std::{
     fmt,
@@ -34,7 +37,11 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use self::session::Session;
-use crate::{dsn::MysqlTarget, error::StorageError, server::ConnectOptions};
+use crate::{
+    dsn::MysqlTarget,
+    error::StorageError,
+    server::{ConnectOptions, WriterName},
+};
 
 /// A MySQL or MariaDB server, and the account to use there.
 #[derive(Debug, Clone)]
@@ -70,6 +77,18 @@ impl MysqlServer {
     /// [`StorageError::Unreachable`], or [`StorageError::Refused`] if the server turns it down.
     pub async fn connect_data(&self) -> Result<MysqlConnection, StorageError> {
         self.connect().await
+    }
+
+    /// Opens a connection for requests that write, after all earlier ones of this name have ended.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`]; [`StorageError::Unreachable`] too if an earlier one did not end.
+    pub async fn connect_writer(&self, name: &WriterName) -> Result<MysqlConnection, StorageError> {
+        let mut connection = self.connect().await?;
+        let mut session = connection.take()?;
+        writer::take_over(&mut session, name).await?;
+        connection.put_back(session, None);
+        Ok(connection)
     }
 
     /// Opens a connection for sweeping.

@@ -14,7 +14,7 @@ use super::{
     error::unexpected,
     read::no_fence,
     session::{Answer, Session, query},
-    statements::{FENCE, NOW, hex},
+    statements::{FENCE, NOW, hex, version_and_ttl},
 };
 use crate::{
     error::StorageError,
@@ -32,11 +32,12 @@ pub(super) fn text(range: &ScanRange) -> String {
         }
     };
     format!(
-        "(SELECT {FENCE}, CAST({NOW} AS SIGNED), NULL, NULL, NULL, NULL, NULL \
+        "(SELECT {FENCE}, NULL, NULL, NULL, NULL, NULL \
          FROM shard f WHERE f.id = 1) UNION ALL \
-         (SELECT NULL, NULL, NULL, NULL, NULL, NULL, s.`key`, {value}, s.version, s.expires_at \
+         (SELECT NULL, NULL, NULL, NULL, NULL, s.`key`, {value}, {} \
          FROM store s FORCE INDEX (PRIMARY) WHERE {} AND s.expires_at > {NOW} \
          ORDER BY s.slot, s.`key` LIMIT {})",
+        version_and_ttl(),
         stretch(range),
         range.rows_max.saturating_add(1)
     )
@@ -107,26 +108,24 @@ fn decode(range: &ScanRange, answer: Answer) -> Result<ScanPage, StorageError> {
     let mut shown = None;
     let mut rows = Vec::with_capacity(answer.rows.len());
     for mut row in answer.rows {
-        let key: Option<Vec<u8>> = column(&mut row, 6, "a key")?;
+        let key: Option<Vec<u8>> = column(&mut row, 5, "a key")?;
         match key {
             // SQL does not promise that the fence's row comes first, so it is known by having no
             // key. (It does come first, on both servers.)
-            None => {
-                let now_ms: i64 = column(&mut row, 5, "the clock")?;
-                shown = Some((ShownFence::decode(&mut row, 0)?.fence, now_ms));
-            }
+            None => shown = Some(ShownFence::decode(&mut row, 0)?),
             Some(key) => {
                 let key = Key::new(key).map_err(|_| unexpected("a key"))?;
                 rows.push((key, row));
             }
         }
     }
-    let (fence, now_ms) = shown.ok_or_else(no_fence)?;
+    let ShownFence { fence, answered_by } = shown.ok_or_else(no_fence)?;
     let complete = rows.len() <= range.rows_max;
     rows.truncate(range.rows_max);
-    let live = |(key, mut row)| Ok((key, live_row(&mut row, 7, now_ms, range.columns)?));
+    let live = |(key, mut row)| Ok((key, live_row(&mut row, 6, range.columns)?));
     Ok(ScanPage {
         fence,
+        answered_by,
         rows: rows
             .into_iter()
             .map(live)

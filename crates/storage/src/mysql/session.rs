@@ -4,15 +4,14 @@
 //! the call ended in order. The driver does not protect itself here: after a future was dropped,
 //! the same connection gave the old query's answer to the next one.
 
-use freehold_core::limits::STATEMENT_KEYS_MAX;
 use mysql_async::{Conn, Error, Params, Row, Statement, prelude::Queryable as _};
 use rand::rngs::StdRng;
 
-use super::error::{Doing, NO_ROOM_TO_PREPARE, storage_error};
+use super::{
+    error::{Doing, NO_ROOM_TO_PREPARE, storage_error},
+    statements::SIZES,
+};
 use crate::error::StorageError;
-
-/// One prepared statement per power of two of rows: 1, 2, 4, up to [`STATEMENT_KEYS_MAX`].
-pub(super) const SIZES: usize = STATEMENT_KEYS_MAX.ilog2() as usize + 1;
 
 /// An open session, set up and checked.
 pub(super) struct Session {
@@ -23,10 +22,13 @@ pub(super) struct Session {
     pub(super) prepared: Prepared,
 }
 
-/// The statements a session keeps prepared, by the logarithm of their rows: 16 in all.
+/// The statements a session keeps prepared, by their sizes: 12 in a lane that reads, up to 24 in one
+/// that writes.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) put: [Option<Statement>; SIZES],
+    /// Where a row of the batch expires.
+    pub(super) put_expiring: [Option<Statement>; SIZES],
     pub(super) read: [Option<Statement>; SIZES],
 }
 

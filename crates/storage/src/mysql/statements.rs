@@ -15,14 +15,22 @@
 
 use std::fmt::{Display, Write as _};
 
-use freehold_core::{Fence, Key};
+use freehold_core::{Fence, Key, limits::STATEMENT_KEYS_MAX};
 
 /// `expires_at` of a row that never expires.
 pub(super) const NEVER: i64 = i64::MAX;
 
 /// The database's clock in milliseconds when the statement began: for reads, and for the expiry of
-/// a PUT.
-pub(super) const NOW: &str = "ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000)";
+/// a PUT. In whole numbers: `ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000)` is the same in DECIMAL, and both
+/// servers work it out again for each row (128 rows on MariaDB: 24.4 microseconds of server CPU for
+/// a row of a PUT instead of 21.9, on MySQL within noise).
+pub(super) const NOW: &str = "(UNIX_TIMESTAMP() * 1000 + MICROSECOND(NOW(3)) DIV 1000)";
+
+/// Version and milliseconds to live (NULL: for ever) of a live row. The clock is asked only where a
+/// row expires at all.
+pub(super) fn version_and_ttl() -> String {
+    format!("s.version, IF(s.expires_at = {NEVER}, NULL, s.expires_at - {NOW})")
+}
 
 /// The database's clock when the row is looked at, which is after its lock was waited for.
 /// `NOW()` would revive a key that others saw expire meanwhile. (`--sysdate-is-now` would make both
@@ -86,9 +94,33 @@ pub(super) fn keys_are(table: &str, keys: &[Key]) -> String {
     }
 }
 
-/// The next power of two: the sizes that statements are prepared in.
+/// Sizes above this are its multiples.
+const SIZE_STEP: usize = 16;
+
+/// How many sizes there are: 1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128.
+pub(super) const SIZES: usize = SIZE_STEP.ilog2() as usize + STATEMENT_KEYS_MAX / SIZE_STEP;
+
+/// The size of the statement that takes so many rows: the next power of two, or above 16 the next
+/// multiple of 16.
 pub(super) fn prepared_size(rows: usize) -> usize {
     rows.next_power_of_two()
+        .min(rows.next_multiple_of(SIZE_STEP))
+}
+
+/// The place of a size among all of them.
+pub(super) fn size_index(size: usize) -> usize {
+    match size / SIZE_STEP {
+        0 => size.ilog2() as usize,
+        steps => SIZE_STEP.ilog2() as usize + steps - 1,
+    }
+}
+
+/// The largest size that so many rows fill.
+pub(super) fn filled_size(rows: usize) -> usize {
+    match rows / SIZE_STEP {
+        0 => 1 << rows.ilog2(),
+        steps => steps * SIZE_STEP,
+    }
 }
 
 #[cfg(test)]
@@ -126,8 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_powers_of_two() {
-        let sizes: Vec<usize> = [1, 2, 3, 4, 5, 64, 65, 128].map(prepared_size).into();
-        assert_eq!(sizes, [1, 2, 4, 4, 8, 64, 128, 128]);
+    fn every_number_of_rows_has_a_size() {
+        let sizes: Vec<usize> = [1, 2, 3, 5, 16, 17, 64, 65, 113, 128]
+            .map(prepared_size)
+            .into();
+        assert_eq!(sizes, [1, 2, 4, 8, 16, 32, 64, 80, 128, 128]);
+        let filled: Vec<usize> = [1, 3, 15, 16, 31, 47, 128].map(filled_size).into();
+        assert_eq!(filled, [1, 2, 8, 16, 16, 32, 128]);
+        let mut indexes: Vec<usize> = (1..=128)
+            .map(|rows| size_index(prepared_size(rows)))
+            .collect();
+        indexes.dedup();
+        assert_eq!(indexes, (0..SIZES).collect::<Vec<_>>());
     }
 }

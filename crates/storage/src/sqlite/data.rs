@@ -111,6 +111,7 @@ impl DataConnection for SqliteConnection {
             });
             Ok(Read {
                 rows: rows.collect::<Result<_, _>>()?,
+                answered_by: moment.answered_by(),
                 fence: moment.fence,
             })
         })
@@ -141,8 +142,7 @@ impl DataConnection for SqliteConnection {
             let claims = statement.query_map([above_epoch.cast_signed()], claim)?;
             Ok(ShardClaims {
                 identity: identity(snapshot)?,
-                // A file is never a copy of another.
-                answered_by: moment.fence.server_id,
+                answered_by: moment.answered_by(),
                 fence: moment.fence,
                 claims: claims.collect::<Result<_, _>>()?,
             })

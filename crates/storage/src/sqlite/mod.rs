@@ -7,6 +7,9 @@
 //! A transaction takes SQLite's one write lock first and looks at fence and clock then, so nothing
 //! changes between the look and the commit. Commits are synced to disk. 64-bit unsigned numbers lie
 //! in the file as the signed ones of the same bits.
+//!
+//! A call whose future is dropped is done nevertheless, and keeps its turn to write until it is: a
+//! later call, on whichever connection of the process, comes after it.
 
 mod data;
 mod decode;
@@ -23,13 +26,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use freehold_core::Fence;
+use freehold_core::{Fence, limits::LOCK_WAIT_MAX};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rusqlite::Transaction;
 use tokio::{sync::Semaphore, time::timeout};
 
 use self::{
-    session::{LOCK_WAIT_MAX, Moment, Session},
+    session::{Moment, Session},
     worker::Worker,
 };
 use crate::{

@@ -1,15 +1,12 @@
 //! What a connection's thread works with: an open file, and how its transactions begin and end.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use freehold_core::Fence;
+use freehold_core::{Fence, limits::LOCK_WAIT_MAX};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{commit_failed, refused, unreachable};
 use crate::error::{Outcome, StorageError};
-
-/// How long a statement waits for a lock that another process holds.
-pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// SQLite's clock in milliseconds. It shows seconds, as a floating point number, whose product may
 /// end just below the whole number that is meant.
@@ -120,5 +117,11 @@ impl Moment {
                 },
             })
         })
+    }
+
+    /// Who answers: the server that the fence names. A file has no other id, and is never a copy
+    /// that somebody made of another one.
+    pub(super) fn answered_by(&self) -> u64 {
+        self.fence.server_id
     }
 }

@@ -1,13 +1,13 @@
 //! What is SQLite's own; the promises that all engines share are the conformance suite's.
 
-use freehold_core::{Fence, Key, ShardIdentity};
+use freehold_core::{Fence, Key, ShardIdentity, Slot, limits::SCAN_SLOTS_MAX};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
     data::DataConnection,
-    row::{Columns, PutRow, Value},
+    row::{Columns, PutRow, ScanRange, Value},
     schema::{SchemaConnection, SchemaState},
 };
 
@@ -85,6 +85,14 @@ async fn every_statement_finds_its_rows_by_an_index() {
             scan::SCAN,
             "SEARCH store USING INDEX sqlite_autoindex_store_1 (slot=? AND key>? AND key<?)",
         ),
+        (
+            scan::SCAN_SLOTS,
+            "SEARCH store USING INDEX sqlite_autoindex_store_1 (slot>? AND slot<?)",
+        ),
+        (
+            scan::NEXT_SLOT,
+            "SEARCH store USING COVERING INDEX sqlite_autoindex_store_1 (slot>? AND slot<?)",
+        ),
         (sweep::DELETE_DUE, by_key),
         (sweep::DUE, by_expiry),
         (sweep::OLDEST, by_expiry),
@@ -100,6 +108,59 @@ async fn every_statement_finds_its_rows_by_an_index() {
             !plan.iter().any(|step| step.contains("TEMP B-TREE")),
             "{sql}: {plan:?}"
         );
+    }
+}
+
+/// How often a statement has run on this connection.
+async fn runs(connection: &SqliteConnection, sql: &'static str) -> i32 {
+    let runs = move |session: &mut Session| {
+        let statement = session.connection().prepare_cached(sql).unwrap();
+        statement.get_status(rusqlite::StatementStatus::Run)
+    };
+    connection.worker.call(runs).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_walk_over_empty_slots_asks_once_for_each_stretch() {
+    let folder = TempDir::new().unwrap();
+    let server = server(&folder, 1);
+    let (mut connection, fence) = initialised(&server).await;
+    let rows = [row("a", b"v"), row("user:1", b"v")];
+    for row in &rows {
+        let put = connection.put(&fence, std::slice::from_ref(row)).await;
+        assert_eq!(put, [Outcome::Applied(())]);
+    }
+    let slots: Vec<Slot> = (0..=u16::MAX).map(Slot).collect();
+    let stretches = slots.chunks(SCAN_SLOTS_MAX);
+    let count = i32::try_from(stretches.len()).unwrap();
+    for (prefix, found_wanted) in [("", 2), ("us", 1), ("v", 0)] {
+        let statements = [scan::SCAN, scan::SCAN_SLOTS, scan::NEXT_SLOT];
+        let mut before = 0;
+        for sql in statements {
+            before += runs(&connection, sql).await;
+        }
+        let mut found = 0;
+        for slots in stretches.clone() {
+            let range = ScanRange {
+                slots: slots.to_vec(),
+                prefix: prefix.into(),
+                after: None,
+                rows_max: 100,
+                columns: Columns::Expiry,
+            };
+            let page = connection.scan(&range).await.unwrap();
+            assert!(page.complete);
+            found += page.rows.len();
+        }
+        let mut after = 0;
+        for sql in statements {
+            after += runs(&connection, sql).await;
+        }
+        assert_eq!(found, found_wanted, "{prefix}");
+        // With a prefix, each slot that has rows is looked into, and what is behind it besides.
+        let most = count + 2 * 2;
+        assert!(after - before >= count, "not counted: {before}, {after}");
+        assert!(after - before <= most, "{prefix}: {}", after - before);
     }
 }
 
@@ -131,6 +192,43 @@ async fn writers_of_another_process_are_waited_for_and_then_the_answer_is_busy()
         connection.put(&fence, &[row("k", b"v")]).await,
         [Outcome::Applied(())]
     );
+}
+
+/// As a lane does that gives a statement up: the file is locked, so the earlier call is still under
+/// way when the later one comes on a connection of its own.
+#[tokio::test]
+async fn a_call_that_was_dropped_is_done_before_a_later_one() {
+    let folder = TempDir::new().unwrap();
+    let server = server(&folder, 1);
+    let (connection, fence) = initialised(&server).await;
+    drop(connection);
+    let other = Connection::open(&server.path).unwrap();
+    for round in 0..8 {
+        let mut earlier = server.connect().await.unwrap();
+        let mut later = server.connect().await.unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let rows = [row("k", b"earlier"), row("l", b"earlier")];
+        tokio::select! {
+            biased;
+            _ = earlier.put(&fence, &rows) => panic!("the file is locked"),
+            () = std::future::ready(()) => {}
+        }
+        drop(earlier);
+        let rows = [row("k", b"later")];
+        let later = async {
+            let outcome = later.put(&fence, &rows).await;
+            assert_eq!(outcome, [Outcome::Applied(())], "round {round}");
+        };
+        tokio::join!(later, async { other.execute_batch("COMMIT").unwrap() });
+        let stored = |key: &str| -> Vec<u8> {
+            let sql = "SELECT value FROM store WHERE key = CAST(?1 AS BLOB)";
+            other.query_row(sql, [key], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(stored("k"), b"later", "round {round}");
+        // It was not lost, either: dropped calls are done.
+        assert_eq!(stored("l"), b"earlier", "round {round}");
+        other.execute_batch("DELETE FROM store").unwrap();
+    }
 }
 
 #[tokio::test]

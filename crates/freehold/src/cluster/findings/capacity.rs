@@ -17,22 +17,22 @@ const OTHER_CONNECTIONS: u64 = 4;
 /// Connections that are kept for people, backups and monitoring.
 const SPARE_CONNECTIONS: u64 = 20;
 
-/// Statements that a lane keeps prepared: one per size of a batch, which are powers of two, and
-/// kind.
-const STATEMENTS_PER_LANE: u64 = 16;
+/// Statements that a read lane keeps prepared: one for each size of a batch.
+const STATEMENTS_PER_READ_LANE: u64 = 12;
 
-/// Statements that another connection keeps prepared.
-const STATEMENTS_PER_CONNECTION: u64 = 8;
+/// Statements that a write lane keeps prepared: with and without expiry.
+const STATEMENTS_PER_WRITE_LANE: u64 = 24;
 
 /// What `max_allowed_packet` may be set to: a multiple of this.
 const PACKET_STEP_BYTES: u64 = 1 << 20;
 
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
     packet(judge, seen, wanted);
-    let lanes = match judge.server.role {
-        Role::Master => wanted.read_lanes + wanted.write_lanes,
-        Role::Replica => wanted.read_lanes,
+    let write_lanes = match judge.server.role {
+        Role::Master => wanted.write_lanes,
+        Role::Replica => 0,
     };
+    let lanes = wanted.read_lanes + write_lanes;
     let Wanted { routers, .. } = wanted;
     let connections = routers * (lanes + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
     at_least(
@@ -45,7 +45,8 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
              {SPARE_CONNECTIONS} to spare; beyond the limit a router finds no way in."
         ),
     );
-    let per_router = lanes * STATEMENTS_PER_LANE + OTHER_CONNECTIONS * STATEMENTS_PER_CONNECTION;
+    let per_router =
+        wanted.read_lanes * STATEMENTS_PER_READ_LANE + write_lanes * STATEMENTS_PER_WRITE_LANE;
     at_least(
         judge,
         seen,

@@ -166,9 +166,9 @@ fn connections_and_statements_are_counted_for_all_routers() {
     };
     let found = findings(&servers, &wanted);
     let names: Vec<&str> = found.iter().map(|finding| &*finding.what).collect();
-    // 100 × (6 + 4) + 20, and 100 × (6 × 16 + 4 × 8) = 12,800 of 16,382.
+    // 100 × (4 + 4) + 20, and 100 × (2 × 12 + 2 × 24) = 7,200 of 16,382.
     assert_eq!(names, ["max_connections"]);
-    assert_eq!(found[0].mend[0], "SET GLOBAL max_connections = 1020;");
+    assert_eq!(found[0].mend[0], "SET GLOBAL max_connections = 820;");
 }
 
 #[test]

@@ -116,11 +116,7 @@ impl Writer {
             tried.sort(items, vec![result]);
             return tried;
         }
-        let results = match self
-            .client
-            .batch_write(items.iter().map(put).collect())
-            .await
-        {
+        let results = match self.client.batch_write(items.iter().map(put)).await {
             Ok(results) => results.into_iter().map(|result| result.map(drop)).collect(),
             // One of them breaks a limit: each gets its own verdict.
             Err(Error::InvalidArgument { .. }) => {
@@ -139,7 +135,8 @@ impl Writer {
     async fn write_alone(&self, item: &Item) -> Result<(), Error> {
         let Record { key, value, ttl } = &item.record;
         self.client
-            .put(key.bytes().clone(), value.clone(), *ttl)
+            .put(key.bytes().clone(), value.clone())
+            .ttl(*ttl)
             .await
             .map(drop)
     }
