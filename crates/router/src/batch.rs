@@ -20,6 +20,8 @@ pub struct BatchLimits {
     pub rows_max: usize,
     /// Bytes of keys and values of one statement; a single larger row goes alone.
     pub bytes_max: usize,
+    /// Bytes of values that the rows of one GET share evenly; a larger value is read alone.
+    pub fetch_bytes_max: usize,
     /// Requests that are looked at; bounds the work of one cut whatever waits.
     pub looks_max: usize,
 }
@@ -29,6 +31,7 @@ impl Default for BatchLimits {
         Self {
             rows_max: freehold_core::limits::STATEMENT_KEYS_MAX,
             bytes_max: freehold_core::limits::STATEMENT_BYTES_MAX,
+            fetch_bytes_max: freehold_core::limits::FETCH_BYTES_MAX,
             looks_max: 8 * freehold_core::limits::STATEMENT_KEYS_MAX,
         }
     }
@@ -149,6 +152,8 @@ struct Picked {
     /// Bytes of the row that each key has so far.
     row_bytes: HashMap<Key, usize, RandomState>,
     bytes: usize,
+    /// The largest value that is known to be among those to read.
+    value_bytes: usize,
     /// Keys with an older request that was left behind.
     blocked: HashSet<Key, RandomState>,
     full: bool,
@@ -171,8 +176,10 @@ impl Picked {
         let known = self.row_bytes.get(&key).copied();
         let rows = self.row_bytes.len() + usize::from(known.is_none());
         let total = self.bytes - known.unwrap_or(0) + bytes;
+        let value_bytes = self.value_bytes.max(request.value_bytes);
         let fits = rows <= limits.rows_max.min(kind.rows_max())
-            && (total <= limits.bytes_max || self.requests.is_empty());
+            && (total <= limits.bytes_max || self.requests.is_empty())
+            && (rows * value_bytes <= limits.fetch_bytes_max || rows == 1);
         if (!self.blocked.is_empty() && self.blocked.contains(&key))
             || (known.is_some() && !kind.joins_equal_keys())
         {
@@ -184,6 +191,7 @@ impl Picked {
             return Some(request);
         }
         self.bytes = total;
+        self.value_bytes = value_bytes;
         self.row_bytes.insert(key, bytes);
         self.requests.push(request);
         None

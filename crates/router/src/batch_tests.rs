@@ -13,6 +13,7 @@ use crate::{
 const LIMITS: BatchLimits = BatchLimits {
     rows_max: 4,
     bytes_max: 40,
+    fetch_bytes_max: 100,
     looks_max: 16,
 };
 
@@ -72,6 +73,27 @@ async fn one_caller_gets_a_statement_of_one_row() {
         (batch.kind, batch.rows.len(), batch.row_of),
         (Kind::Get, 1, vec![0])
     );
+}
+
+#[tokio::test]
+async fn values_of_known_size_are_read_within_the_budget() {
+    let now = Instant::now();
+    let sizes = |sizes: &[usize]| {
+        let names = (1..).take(sizes.len());
+        let (mut backlog, _callers) = waiting(names.map(|name| Operation::Get(key(name))), now);
+        for (request, bytes) in backlog.iter_mut().zip(sizes) {
+            request.value_bytes = *bytes;
+        }
+        let mut rows = Vec::new();
+        while let Some(batch) = cut(&mut backlog, LIMITS, now, |_, _| true).batch {
+            rows.push(batch.rows.len());
+        }
+        rows
+    };
+    assert_eq!(sizes(&[0, 0, 0, 0, 0]), [4, 1]);
+    assert_eq!(sizes(&[50, 50, 50, 0]), [2, 2], "each has an even share");
+    assert_eq!(sizes(&[25, 25, 25, 25]), [4]);
+    assert_eq!(sizes(&[99, 99, 400, 0]), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

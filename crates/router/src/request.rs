@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use freehold_core::{Key, Slot};
-use freehold_storage::{Columns, ExpireRow, PutRow, RawRow, Row, ScanPage, ScanRange, Value};
+use freehold_core::{Key, Slot, limits::VALUE_BYTES_MAX};
+use freehold_storage::{ExpireRow, PutRow, RawRow, Row, ScanPage, ScanRange, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::Instant,
@@ -331,6 +331,8 @@ pub struct Request {
     pub stage: Stage,
     /// How often it went back to waiting because a connection broke before or while it was read.
     pub repeats: u8,
+    /// Bytes that the value had when a statement found it too large for its share; 0 before.
+    pub value_bytes: usize,
     reply: Option<Reply>,
 }
 
@@ -352,6 +354,7 @@ impl Request {
             received,
             stage,
             repeats,
+            value_bytes: 0,
             reply,
         }
     }
@@ -361,6 +364,14 @@ impl Request {
         if let Some(reply) = self.reply.take() {
             reply.send(Some(self.operation.kind()), ending);
         }
+    }
+
+    /// Sends it back to waiting: its value has so many bytes, more than its statement had room for.
+    pub fn read_again(&mut self, value_bytes: usize) {
+        self.stage = Stage::Waiting;
+        // One that grew between two looks is read alone the third time, whatever its size is then.
+        let grew = self.value_bytes > 0;
+        self.value_bytes = if grew { VALUE_BYTES_MAX } else { value_bytes };
     }
 
     /// Whether it has ended, or nobody waits for its ending.
@@ -399,16 +410,5 @@ impl Drop for Request {
             _ => Failure::ShuttingDown,
         };
         self.end(Err(failure));
-    }
-}
-
-/// What a read statement of a kind brings back, within the byte budget of one statement.
-#[must_use]
-pub fn columns_of(kind: Kind, rows: usize) -> Columns {
-    match kind {
-        Kind::Get => Columns::Value {
-            bytes_max: freehold_core::limits::FETCH_BYTES_MAX / rows.max(1),
-        },
-        _ => Columns::Expiry,
     }
 }

@@ -1,18 +1,13 @@
 //! One batch, one statement, one result.
 
 use freehold_core::{Fence, limits};
-use freehold_storage::{
-    Columns, DataConnection, Outcome, RawRow, Read, ScanPage, StorageError, Value,
-};
+use freehold_storage::{Columns, DataConnection, Outcome, RawRow, Read, ScanPage, StorageError};
 
-use crate::{
-    batch::Rows,
-    request::{Kind, columns_of},
-};
+use crate::batch::Rows;
 
 /// What came back of a batch.
 pub(super) enum Executed {
-    /// One row per key, and the fence they were read under.
+    /// One row per key, and the fence they were all read under.
     Read(Read),
     /// One outcome per row of PUTs.
     Stored(Vec<Outcome<()>>),
@@ -53,7 +48,13 @@ pub(super) async fn execute(
         Rows::Put(rows) => return Executed::Stored(connection.put(fence, rows).await),
         Rows::Delete(keys) => return Executed::Existed(connection.delete(fence, keys).await),
         Rows::Expire(rows) => return Executed::Existed(connection.expire(fence, rows).await),
-        Rows::Get(keys) => read_values(connection, keys).await.map(Executed::Read),
+        Rows::Get(keys) => {
+            let bytes_max = value_bytes_max(keys.len());
+            connection
+                .read(keys, Columns::Value { bytes_max })
+                .await
+                .map(Executed::Read)
+        }
         Rows::Ttl(keys) => connection
             .read(keys, Columns::Expiry)
             .await
@@ -64,96 +65,12 @@ pub(super) async fn execute(
     read.unwrap_or_else(Executed::Failed)
 }
 
-/// Reads values within the byte budget: small ones in one statement, the others in groups that fit.
-async fn read_values(
-    connection: &mut dyn DataConnection,
-    keys: &[freehold_core::Key],
-) -> Result<Read, StorageError> {
-    let mut read = connection
-        .read(keys, columns_of(Kind::Get, keys.len()))
-        .await?;
-    // A value may grow between two looks, so this repeats; alone, every value fits.
-    while let Some(group) = next_group(&read) {
-        let again: Vec<_> = group.iter().map(|index| keys[*index].clone()).collect();
-        let bytes_max = if group.len() == 1 {
-            limits::VALUE_BYTES_MAX
-        } else {
-            limits::FETCH_BYTES_MAX / group.len()
-        };
-        let part = connection
-            .read(&again, Columns::Value { bytes_max })
-            .await?;
-        let same_server = part.answered_by == read.answered_by;
-        if !same_server || !part.fence.agrees_with(&read.fence) {
-            // The fence changed between the two: the caller sees the newer one and reads again.
-            (read.fence, read.answered_by) = (part.fence, part.answered_by);
-            return Ok(read);
-        }
-        for (index, row) in group.into_iter().zip(part.rows) {
-            read.rows[index] = row;
-        }
-    }
-    Ok(read)
-}
-
-/// Rows whose values were too large, as many as fit the budget together: at least one, if any.
-fn next_group(read: &Read) -> Option<Vec<usize>> {
-    let too_large = |value: &Value| match value {
-        Value::TooLarge { bytes } => Some(*bytes),
-        _ => None,
-    };
-    let mut sized: Vec<(usize, usize)> = read
-        .rows
-        .iter()
-        .enumerate()
-        .filter_map(|(index, row)| Some((too_large(&row.as_ref()?.value)?, index)))
-        .collect();
-    sized.sort_unstable();
-    let fitting = (1..=sized.len())
-        .take_while(|count| *count == 1 || sized[count - 1].0 * count <= limits::FETCH_BYTES_MAX)
-        .last()?;
-    let mut group: Vec<usize> = sized[..fitting].iter().map(|(_, index)| *index).collect();
-    // Keys of one call ascend.
-    group.sort_unstable();
-    Some(group)
-}
-
-#[cfg(test)]
-mod tests {
-    use freehold_storage::Row;
-
-    use super::*;
-
-    fn read(sizes: &[usize]) -> Read {
-        let row = |bytes: &usize| {
-            Some(Row {
-                version: 1,
-                ttl_ms: None,
-                value: Value::TooLarge { bytes: *bytes },
-            })
-        };
-        let fence = Fence {
-            server_id: 1,
-            stamp: 1,
-            term: 1,
-            epoch: 1,
-        };
-        Read {
-            answered_by: fence.server_id,
-            fence,
-            rows: sizes.iter().map(row).collect(),
-        }
-    }
-
-    #[test]
-    fn large_values_are_fetched_in_groups_within_the_budget() {
-        let mib = 1 << 20;
-        assert_eq!(next_group(&read(&[])), None);
-        assert_eq!(next_group(&read(&[15 * mib, 15 * mib])), Some(vec![0]));
-        assert_eq!(next_group(&read(&[mib; 20])), Some((0..8).collect()));
-        assert_eq!(
-            next_group(&read(&[9 * mib, mib, 2 * mib])),
-            Some(vec![1, 2])
-        );
+/// The largest value that comes with a statement of so many rows: they share the budget evenly, and
+/// alone every value that may be stored fits. A cut takes care that values whose sizes are known
+/// have the room that they need.
+fn value_bytes_max(rows: usize) -> usize {
+    match rows {
+        0 | 1 => limits::VALUE_BYTES_MAX,
+        _ => limits::FETCH_BYTES_MAX / rows,
     }
 }

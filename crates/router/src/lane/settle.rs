@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use freehold_core::{Fence, ShardMap};
-use freehold_storage::{Outcome, Row, StorageError};
+use freehold_core::{Fence, ShardMap, limits::VALUE_BYTES_MAX};
+use freehold_storage::{Outcome, Row, StorageError, Value};
 
 use super::{Lane, Role, execute::Executed};
 use crate::{
@@ -177,19 +177,33 @@ impl Lane {
             })
     }
 
+    /// Answers each request from its row. Values that were too large for their share of the
+    /// statement are read again, by a statement that takes fewer of them, under a fence of its own:
+    /// what a lane holds at once is what one statement brings.
     fn answer_reads(&mut self, batch: Batch, shown: &Fence, rows: Vec<Option<Row>>) {
         assert_eq!(rows.len(), batch.rows.len(), "one row per key");
         let from_replica = self.parts.role != Role::Master;
         let shard: Arc<str> = self.name.clone();
         // One map for the whole batch.
         let map = self.map();
-        let mut behind = Vec::new();
+        let (mut behind, mut again) = (Vec::new(), Vec::new());
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
             if from_replica && self.is_behind(&map, std::slice::from_ref(&request), shown) {
                 behind.push(request);
                 continue;
             }
             let row = rows[row].clone();
+            let value = row.as_ref().map(|row| &row.value);
+            if let Some(Value::TooLarge { bytes }) = value {
+                if *bytes > VALUE_BYTES_MAX {
+                    let failure = Failure::Misconfigured(unreadable(*bytes).into());
+                    self.finish(&mut request, batch.kind, Err(failure));
+                } else {
+                    request.read_again(*bytes);
+                    again.push(request);
+                }
+                continue;
+            }
             let answer = Answer::Read(ReadAnswer {
                 row,
                 shard: shard.clone(),
@@ -197,6 +211,7 @@ impl Lane {
             });
             self.finish(&mut request, batch.kind, Ok(answer));
         }
+        self.put_back(again);
         if !behind.is_empty() {
             self.give_up(behind, &self.behind());
         }
@@ -248,4 +263,13 @@ impl Lane {
         );
         request.end(ending);
     }
+}
+
+/// What is said of a value that no PUT stored.
+fn unreadable(bytes: usize) -> String {
+    format!(
+        "the value of this key has {bytes} bytes: at most {VALUE_BYTES_MAX} can be read. It was \
+         stored past Freehold: put a smaller value, or delete the key (SELECT slot, HEX(`key`) FROM \
+         store WHERE LENGTH(value) > {VALUE_BYTES_MAX} shows all such rows)"
+    )
 }

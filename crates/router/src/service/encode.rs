@@ -9,17 +9,15 @@ use crate::{
     validate::wire_ttl,
 };
 
-/// A live row as callers see it.
-pub(super) fn entry(row: Row) -> v1::Entry {
-    let value = match row.value {
-        Value::Bytes(value) => value,
-        // Lanes fetch every value before they answer a GET; a TTL does not come here.
-        Value::NotRead | Value::TooLarge { .. } => unreachable!("an entry is made of a read value"),
-    };
-    v1::Entry {
-        value,
-        version: row.version,
-        ttl: wire_ttl(row.ttl_ms),
+/// A live row as callers see it; only a row whose value was read is one.
+pub(super) fn entry(row: Row) -> Result<v1::Entry, Failure> {
+    match row.value {
+        Value::Bytes(value) => Ok(v1::Entry {
+            value,
+            version: row.version,
+            ttl: wire_ttl(row.ttl_ms),
+        }),
+        Value::NotRead | Value::TooLarge { .. } => Err(Failure::AskAgain),
     }
 }
 
@@ -43,7 +41,7 @@ pub(super) fn get(ending: Ending) -> Result<v1::GetResponse, Failure> {
         Answer::Read(answer) => {
             let served = served(&answer);
             Ok(v1::GetResponse {
-                entry: answer.row.map(entry),
+                entry: answer.row.map(entry).transpose()?,
                 served: Some(served),
             })
         }

@@ -161,7 +161,7 @@ impl Walk {
             });
             let message = v1::ScanResponse {
                 key: key.bytes().clone(),
-                entry: Some(encode::entry(row)),
+                entry: Some(encode::entry(row)?),
                 page_token: Bytes::new(),
             };
             bytes += message.encoded_len();

@@ -41,6 +41,15 @@ impl Fixture {
     }
 
     pub(crate) async fn with_settings(settings: RouterSettings) -> Self {
+        Self::with(settings, false).await
+    }
+
+    /// Each shard's file stands there as its replica, too.
+    pub(crate) async fn with_replicas() -> Self {
+        Self::with(RouterSettings::default(), true).await
+    }
+
+    async fn with(settings: RouterSettings, replicas: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut specs = Vec::new();
         for (index, name) in ["a", "b"].into_iter().enumerate() {
@@ -55,8 +64,8 @@ impl Fixture {
             schema.take_slots(even_share(index, 2)).await.unwrap();
             specs.push(ShardSpec {
                 name: name.to_owned(),
+                replicas: replicas.then(|| master.clone()).into_iter().collect(),
                 master,
-                replicas: Vec::new(),
             });
         }
         let mut registry = Registry::default();

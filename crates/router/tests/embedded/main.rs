@@ -6,6 +6,7 @@ mod fixture;
 
 mod batches;
 mod fence;
+mod large_values;
 mod limits;
 mod pipeline;
 mod scans;
