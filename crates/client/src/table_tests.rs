@@ -2,7 +2,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
-use crate::{error::NOT_SENT, options::RetryOptions};
+use crate::{error::NOT_SENT, options::RetryOptions, retry::Retries};
 
 /// A table with a stream open, and all that its users would have.
 struct Scene {
@@ -158,6 +158,81 @@ fn what_a_draining_router_gives_back_goes_first_in_its_order_at_once() {
     scene.end(&End::Status(with_info(Code::Unavailable, "SHUTTING_DOWN")));
     scene.open();
     assert_eq!(words(&scene.sent()), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn what_a_draining_router_gives_back_one_by_one_keeps_its_order_too() {
+    let draining = with_info(Code::Unavailable, "SHUTTING_DOWN");
+    let mut scene = Scene::new();
+    for (key, value) in [("a", "1"), ("a", "2"), ("b", "3")] {
+        scene.submit(put(key, value));
+    }
+    let sent = scene.sent();
+    scene.refuse(sent[0].0, &draining);
+    scene.submit(put("a", "4"));
+    let (stream, now, mut out) = (scene.stream, scene.now, VecDeque::new());
+    let goes_on = scene.table.take(stream, now, &mut out, Waker::noop());
+    assert!(!goes_on && out.is_empty(), "it would come back only");
+    scene.refuse(sent[1].0, &draining);
+    // The third is given back with the stream.
+    scene.end(&End::Status(draining));
+    scene.open();
+    assert_eq!(words(&scene.sent()), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_write_that_is_given_back_does_not_come_after_a_later_one_to_its_key() {
+    let draining = with_info(Code::Unavailable, "SHUTTING_DOWN");
+    let silent = || End::Silent("over".to_owned());
+    // The later one was applied.
+    let mut scene = Scene::new();
+    let first = scene.submit(put("a", "1"));
+    let other = scene.submit(put("b", "other"));
+    let second = scene.submit(put("a", "2"));
+    let sent = scene.sent();
+    scene.refuse(sent[0].0, &draining);
+    scene.refuse(sent[1].0, &draining);
+    assert_eq!(scene.fetch(first), None);
+    scene.answer(sent[2].0, Answer::Put(v1::PutResponse::default()));
+    assert_eq!(scene.reason(first), "SHUTTING_DOWN");
+    assert!(matches!(scene.fetch(second), Some(Ok(_))));
+    scene.end(&silent());
+    scene.open();
+    assert_eq!(words(&scene.sent()), ["other"]);
+    assert_eq!(scene.fetch(other), None);
+    // Or nobody knows whether it was.
+    let mut scene = Scene::new();
+    let (first, second) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));
+    let id = scene.sent()[0].0;
+    scene.refuse(id, &draining);
+    scene.end(&silent());
+    assert_eq!(scene.reason(first), "SHUTTING_DOWN");
+    assert!(scene.is_unknown(second));
+    // Or its caller was told so before.
+    let mut scene = Scene::new();
+    let (first, _) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));
+    let id = scene.sent()[0].0;
+    scene.table.entries[0].deadline += TIMEOUT;
+    scene.tick_after(TIMEOUT);
+    scene.refuse(id, &with_info(Code::ResourceExhausted, "QUEUE_FULL"));
+    assert_eq!(scene.reason(first), "QUEUE_FULL");
+}
+
+#[test]
+fn what_is_given_back_ends_with_its_deadline_or_its_caller() {
+    let mut scene = Scene::new();
+    let (first, second) = (scene.submit(put("a", "1")), scene.submit(get("b")));
+    let sent = scene.sent();
+    for (id, _) in &sent {
+        scene.refuse(*id, &with_info(Code::Unavailable, "SHUTTING_DOWN"));
+    }
+    scene.table.forget(second);
+    scene.tick_after(TIMEOUT);
+    assert_eq!(scene.reason(first), "SHUTTING_DOWN");
+    scene.end(&End::Silent("over".to_owned()));
+    scene.open();
+    assert!(scene.sent().is_empty());
+    assert_eq!(scene.table.free.len(), scene.table.entries.len());
 }
 
 #[test]
