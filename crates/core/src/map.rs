@@ -3,7 +3,7 @@
 //! A map never changes. A new snapshot of one shard makes a new map, which readers find whole
 //! behind one pointer.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     claims::{ShardClaims, SlotClaim, SlotState},
@@ -79,6 +79,8 @@ impl ShardView {
 /// Which shard owns each slot.
 #[derive(Debug, Clone)]
 pub struct ShardMap {
+    /// How many snapshots made it.
+    generation: u64,
     shards: Vec<ShardView>,
     /// One per slot. Eight bytes each, so that all of them fit a core's cache.
     routes: Box<[Route]>,
@@ -94,9 +96,31 @@ impl ShardMap {
             claims: Arc::new([]),
         };
         Self {
+            generation: 0,
             shards: names.into_iter().map(Into::into).map(view).collect(),
             routes: vec![Route::Unowned; SLOTS].into_boxed_slice(),
         }
+    }
+
+    /// How many snapshots made this map: of two maps of one router, the later one's is higher.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The slots that each shard owns here and does not own in `next`, ascending.
+    #[must_use]
+    pub fn departures(&self, next: &Self) -> BTreeMap<ShardId, Vec<Slot>> {
+        let mut departures: BTreeMap<ShardId, Vec<Slot>> = BTreeMap::new();
+        for slot in Slot::all() {
+            let Route::Owner { shard, .. } = self.route(slot) else {
+                continue;
+            };
+            if !matches!(next.route(slot), Route::Owner { shard: owner, .. } if owner == shard) {
+                departures.entry(shard).or_default().push(slot);
+            }
+        }
+        departures
     }
 
     /// Who serves the slot.
@@ -150,6 +174,7 @@ impl ShardMap {
     #[must_use]
     pub fn with_snapshot(&self, shard: ShardId, snapshot: ShardClaims, extent: Extent) -> Self {
         let mut next = self.clone();
+        next.generation += 1;
         let view = &mut next.shards[shard.index()];
         if view
             .fence

@@ -53,6 +53,21 @@ fn before_any_shard_was_reached_no_slot_is_served() {
 }
 
 #[test]
+fn departures_are_the_slots_that_an_owner_lost_to_whom_ever() {
+    let owned = |slot, slot_epoch| claim(slot, SlotState::Owned, slot_epoch);
+    let first = snapshot(1, vec![owned(5, 1), owned(6, 1), owned(7, 1), owned(8, 1)]);
+    let before = ShardMap::new(["a", "b"]).with_changes(ShardId(0), first);
+    assert!(before.departures(&before).is_empty());
+    // To another shard, to nobody, to both; the last one stays, fenced.
+    let taken = before.with_changes(ShardId(1), snapshot(1, vec![owned(5, 2), owned(7, 1)]));
+    let gone = vec![claim(6, SlotState::Gone, 2), claim(8, SlotState::Fenced, 1)];
+    let next = taken.with_changes(ShardId(0), snapshot(2, gone));
+    let slots = vec![Slot(5), Slot(6), Slot(7)];
+    assert_eq!(before.departures(&next), [(ShardId(0), slots)].into());
+    assert!(next.generation() > taken.generation() && taken.generation() > before.generation());
+}
+
+#[test]
 fn a_slot_that_was_given_away_has_a_successor_and_no_owner() {
     let gone = |slot_epoch, peer: &str| SlotClaim {
         peer: Some(peer.into()),

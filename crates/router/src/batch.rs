@@ -13,6 +13,17 @@ use tokio::time::Instant;
 
 use crate::request::{Kind, Operation, Request};
 
+/// Where a slot's requests belong, as the lane sees it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// To this lane.
+    Here,
+    /// To this lane, once older ones have come from the former owner's.
+    HereLater,
+    /// To another shard's lane.
+    Elsewhere,
+}
+
 /// Bounds of one cut.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
@@ -22,7 +33,8 @@ pub struct BatchLimits {
     pub bytes_max: usize,
     /// Bytes of values that the rows of one GET share evenly; a larger value is read alone.
     pub fetch_bytes_max: usize,
-    /// Requests that are looked at; bounds the work of one cut whatever waits.
+    /// Requests that are looked at; bounds the work of one cut whatever waits. Those that are held
+    /// back do not count: others pass them.
     pub looks_max: usize,
 }
 
@@ -97,13 +109,13 @@ pub struct Cut {
     pub freed_bytes: usize,
 }
 
-/// Takes the next batch out of `backlog`. `serves` says whether a slot's reads or (if true) writes
-/// belong here. Requests that are over are dropped.
+/// Takes the next batch out of `backlog`. `place` says where a slot's reads or (if true) writes
+/// belong. Requests that are over are dropped.
 pub fn cut(
     backlog: &mut VecDeque<Request>,
     limits: BatchLimits,
     now: Instant,
-    serves: impl Fn(Slot, bool) -> bool,
+    place: impl Fn(Slot, bool) -> Place,
 ) -> Cut {
     let mut out = Cut::default();
     let mut picked = Picked::default();
@@ -113,19 +125,28 @@ pub fn cut(
         let Some(request) = backlog.pop_front() else {
             break;
         };
-        looks += 1;
         let bytes = request.operation.bytes();
-        let write = request.operation.kind().is_write();
         if request.is_over() {
             drop(request);
         } else if request.deadline <= now {
             out.late.push(request);
-        } else if !is_served(&request, |slot| serves(slot, write)) {
-            out.elsewhere.push(request);
-        } else if let Some(request) = picked.take(request, limits) {
-            left.push_back(request);
-            continue;
+        } else {
+            match place_of(&request, &place) {
+                Place::HereLater => {
+                    left.push_back(request);
+                    continue;
+                }
+                Place::Elsewhere => out.elsewhere.push(request),
+                Place::Here => {
+                    if let Some(request) = picked.take(request, limits) {
+                        left.push_back(request);
+                        looks += 1;
+                        continue;
+                    }
+                }
+            }
         }
+        looks += 1;
         out.freed_keys += 1;
         out.freed_bytes += bytes;
     }
@@ -136,11 +157,17 @@ pub fn cut(
     out
 }
 
-/// Whether every slot of the request is served here.
-fn is_served(request: &Request, serves: impl Fn(Slot) -> bool) -> bool {
+/// Where a request belongs: several slots only to where all of them do.
+pub fn place_of(request: &Request, place: impl Fn(Slot, bool) -> Place) -> Place {
+    let write = request.operation.kind().is_write();
     match request.operation.key() {
-        Some(key) => serves(key.slot()),
-        None => request.operation.slots().all(serves),
+        Some(key) => place(key.slot(), write),
+        None => {
+            let mut places = request.operation.slots().map(|slot| place(slot, write));
+            places
+                .find(|place| *place != Place::Here)
+                .unwrap_or(Place::Here)
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 
 use crate::{
     backoff::Backoff,
-    batch::{Batch, BatchLimits, cut},
+    batch::{Batch, BatchLimits, Place, cut, place_of},
     failure::Failure,
     map_loader::standing_of,
     metrics::LaneMetrics,
@@ -67,6 +67,7 @@ pub enum Opening {
 }
 
 /// What a lane is made of.
+#[derive(Clone)]
 pub struct LaneParts {
     /// Map and queues.
     pub shards: Arc<Shards>,
@@ -128,7 +129,7 @@ impl Lane {
     pub async fn run(mut self) {
         loop {
             self.count_connection();
-            self.parts.queue.drain_into(&mut self.backlog);
+            self.pass_barriers();
             if !self.backlog.is_empty() {
                 self.serve().await;
             } else if self.parts.queue.is_closed() {
@@ -137,6 +138,32 @@ impl Lane {
                 self.idle().await;
             }
         }
+    }
+
+    /// Takes what waits in the queue. At a barrier everything that does not belong here any more is
+    /// sent on: nothing of it is in a statement now.
+    fn pass_barriers(&mut self) {
+        let barriers = self.parts.queue.take_into(&mut self.backlog);
+        if barriers.is_empty() {
+            return;
+        }
+        let shards = self.parts.shards.clone();
+        let map = shards.map.load_full();
+        let place = shards.places(&map, self.parts.shard);
+        let departs = |request: &Request| place_of(request, &place) == Place::Elsewhere;
+        let backlog = std::mem::take(&mut self.backlog).into_iter();
+        let (departed, here): (Vec<_>, Vec<_>) = backlog.partition(departs);
+        self.backlog = here.into();
+        self.release(&departed);
+        shards.dispatch_again(departed);
+        // Whoever waits for them goes on only now.
+        drop(barriers);
+    }
+
+    /// Frees the places of requests that leave this lane.
+    fn release(&self, leaving: &[Request]) {
+        let bytes = leaving.iter().map(|request| request.operation.bytes());
+        self.parts.queue.release(leaving.len(), bytes.sum());
     }
 
     fn count_connection(&mut self) {
@@ -188,8 +215,8 @@ impl Lane {
             return;
         };
         let limits = BatchLimits::default();
-        let serves = |slot, write| map.serves(shard, slot, write);
-        let cut = cut(&mut self.backlog, limits, Instant::now(), serves);
+        let place = shards.places(&map, shard);
+        let cut = cut(&mut self.backlog, limits, Instant::now(), place);
         self.parts.queue.release(cut.freed_keys, cut.freed_bytes);
         for mut request in cut.late {
             self.parts.metrics.late();
@@ -200,6 +227,10 @@ impl Lane {
         }
         if let Some(batch) = cut.batch {
             self.send(batch, fence).await;
+        } else if cut.freed_keys == 0 {
+            // Everything is held back: until something comes in, or a handover ends.
+            let queue = self.parts.queue.clone();
+            self.attend(&mut [], queue.ready()).await;
         }
     }
 
@@ -339,7 +370,7 @@ impl Lane {
             tokio::select! {
                 () = sleep_until(until) => return,
                 () = queue.ready() => {
-                    self.parts.queue.drain_into(&mut self.backlog);
+                    self.pass_barriers();
                     let reason: Arc<str> = "its server does not answer".into();
                     self.fail_waiting(&reason);
                     if queue.is_closed() {
@@ -354,11 +385,7 @@ impl Lane {
     fn fail_waiting(&mut self, reason: &Arc<str>) {
         self.parts.queue.drain_into(&mut self.backlog);
         let waiting: Vec<Request> = self.backlog.drain(..).collect();
-        let bytes = waiting
-            .iter()
-            .map(|request| request.operation.bytes())
-            .sum();
-        self.parts.queue.release(waiting.len(), bytes);
+        self.release(&waiting);
         self.give_up(
             waiting,
             &Failure::Unavailable {
@@ -392,5 +419,12 @@ impl Lane {
         if known == disagreed {
             self.attend(&mut [], sleep(DISAGREE_PAUSE)).await;
         }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.connection = None;
+        self.count_connection();
     }
 }

@@ -3,12 +3,12 @@
 //! The path of a request, in the order of the files: [`server`] accepts it, on a connection that
 //! will [`linger`] at its end, [`service`] decodes it ([`unread`] explains where that fails),
 //! [`validate`] checks every limit, [`calls`] gives it a deadline, [`shards`] finds its owner in the
-//! map and its lane's [`queue`]; the [`lane`] has its next [`batch`] cut, sends it as one statement,
-//! and answers each [`request`]; [`status`] says failures in gRPC's terms.
+//! map and its lane's [`queue`] (where the owner changes, a [`handover`] keeps writes in order); the
+//! [`lane`] has its next [`batch`] cut, sends it as one statement, and answers each [`request`];
+//! [`status`] says failures in gRPC's terms.
 //!
 //! Beside it run one [`map_loader`] per shard, [`health`], [`metrics`] and [`gauges`], and the
-//! [`admin`] service. [`router`]
-//! builds all of it from [`settings`].
+//! [`admin`] service. [`router`] builds all of it from [`settings`].
 
 pub mod admin;
 pub mod backoff;
@@ -17,6 +17,7 @@ pub mod calls;
 pub mod deadline;
 pub mod failure;
 pub mod gauges;
+pub mod handover;
 pub mod health;
 pub mod lane;
 pub mod linger;

@@ -16,6 +16,9 @@ use crate::{
     shards::{Shards, Standing},
 };
 
+/// After a look that failed, the next one waits at least so long, whoever asks for it.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
+
 /// Loads one shard's claims for as long as the router runs.
 pub struct MapLoader {
     /// Where the claims go.
@@ -35,27 +38,38 @@ pub struct MapLoader {
 impl MapLoader {
     /// Looks until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut connection = None;
+        let mut lookout = None;
         loop {
             let wait = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                wait = self.tick(&mut connection) => wait,
+                wait = self.tick(&mut lookout) => wait,
             };
             let shard = self.shards.shard(self.shard);
             shard.loads.send_modify(|loads| *loads += 1);
+            let rest = if shard.master.is_usable() {
+                Duration::ZERO
+            } else {
+                wait.min(LOOK_AGAIN_MIN)
+            };
+            let pause = async {
+                sleep(rest).await;
+                tokio::select! {
+                    () = shard.reload.notified() => {}
+                    () = sleep(wait - rest) => {}
+                }
+            };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = shard.reload.notified() => {}
-                () = sleep(wait) => {}
+                () = pause => {}
             }
         }
     }
 
     /// One look; answers how long to wait for the next one.
-    async fn tick(&mut self, connection: &mut Option<Box<dyn DataConnection>>) -> Duration {
-        let found = match timeout(self.timeout, self.look(connection)).await {
+    async fn tick(&mut self, lookout: &mut Option<Lookout>) -> Duration {
+        let found = match timeout(self.timeout, self.look(lookout)).await {
             Ok(found) => found,
             Err(_) => Err(StorageError::Unreachable {
                 reason: format!("no answer within {:?}", self.timeout).into(),
@@ -64,7 +78,7 @@ impl MapLoader {
         let standing = match found {
             Ok((claims, extent)) => self.believe(claims, extent),
             Err(error) => {
-                *connection = None;
+                *lookout = None;
                 standing_of(&error)
             }
         };
@@ -80,23 +94,28 @@ impl MapLoader {
 
     async fn look(
         &self,
-        connection: &mut Option<Box<dyn DataConnection>>,
+        lookout: &mut Option<Lookout>,
     ) -> Result<(ShardClaims, Extent), StorageError> {
         // Taken out, so that a look that is cut short leaves no half-used connection behind.
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => self.server.connect().await?,
+        let (mut connection, shown) = match lookout.take() {
+            Some(lookout) => (lookout.connection, Some(lookout.shown)),
+            None => (self.server.connect().await?, None),
         };
         let known = self.known_fence();
-        let mut claims = open.claims(known.map_or(0, |fence| fence.epoch)).await?;
+        let mut claims = connection
+            .claims(known.map_or(0, |fence| fence.epoch))
+            .await?;
         let mut extent = Extent::Changes;
-        if !known.is_some_and(|known| continues(&known, &claims.fence)) {
+        if !known.is_some_and(|known| continues(&known, shown.as_ref(), &claims.fence)) {
             extent = Extent::Whole;
             if known.is_some() {
-                claims = open.claims(0).await?;
+                claims = connection.claims(0).await?;
             }
         }
-        *connection = Some(open);
+        *lookout = Some(Lookout {
+            connection,
+            shown: claims.fence,
+        });
         Ok((claims, extent))
     }
 
@@ -156,11 +175,22 @@ impl MapLoader {
     }
 }
 
-/// Whether `shown` is `known` or a later moment of the same history, so that the rows above
-/// `known`'s epoch are all that changed.
-fn continues(known: &Fence, shown: &Fence) -> bool {
-    let same_term = (known.server_id, known.term) == (shown.server_id, shown.term);
-    same_term && (known.stamp == shown.stamp || shown.epoch > known.epoch)
+/// A connection, and the fence that was read on it last.
+struct Lookout {
+    connection: Box<dyn DataConnection>,
+    shown: Fence,
+}
+
+/// Whether `now` is `known` or a later moment of the same history, so that the rows above `known`'s
+/// epoch are all that changed. Counters alone do not show it: a server that was started again, from
+/// a backup or without the end of its log, counts the same numbers for other changes. One that went
+/// on running since it showed `known`, on this connection, has lost nothing.
+fn continues(known: &Fence, shown_before: Option<&Fence>, now: &Fence) -> bool {
+    if known == now {
+        return true;
+    }
+    let same_term = (known.server_id, known.term) == (now.server_id, now.term);
+    shown_before == Some(known) && same_term && now.epoch > known.epoch
 }
 
 /// What an error says of the server it came from.
@@ -177,5 +207,31 @@ pub fn standing_of(error: &StorageError) -> Standing {
             ..
         } => Standing::Unfit(reason),
         _ => Standing::Down(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_that_grew_on_another_connection_prove_nothing() {
+        let fence = |stamp, epoch| Fence {
+            server_id: 1,
+            stamp,
+            term: 1,
+            epoch,
+        };
+        let known = fence(11, 5);
+        assert!(continues(&known, None, &known));
+        assert!(continues(&known, Some(&known), &fence(12, 6)));
+        assert!(!continues(&known, None, &fence(12, 6)));
+        assert!(!continues(&known, Some(&fence(10, 4)), &fence(12, 6)));
+        assert!(!continues(&known, Some(&known), &fence(12, 5)));
+        let adopted = Fence {
+            term: 2,
+            ..fence(12, 6)
+        };
+        assert!(!continues(&known, Some(&known), &adopted));
     }
 }

@@ -327,6 +327,8 @@ pub struct Request {
     pub deadline: Instant,
     /// When it came in.
     pub received: Instant,
+    /// Its place in the order of arrival, from the first queue it was in; 0 before.
+    pub number: u64,
     /// How far it is.
     pub stage: Stage,
     /// How often it went back to waiting because a connection broke before or while it was read.
@@ -352,6 +354,7 @@ impl Request {
             level,
             deadline,
             received,
+            number: 0,
             stage,
             repeats,
             value_bytes: 0,

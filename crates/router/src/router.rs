@@ -1,12 +1,13 @@
 //! Builds a router: queues, lanes and map loaders over the shards of a config.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use freehold_core::ShardId;
 use freehold_storage::{Server, WriterName};
+use futures::FutureExt as _;
 use prometheus_client::registry::Registry;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     lane::{Lane, LaneParts, Opening, Role},
     map_loader::MapLoader,
     metrics::Metrics,
-    queue::{Queue, QueueLimits},
+    queue::{Arrivals, Queue, QueueLimits},
     settings::RouterSettings,
     shards::{ServerLanes, Shard, Shards},
     validate::Validator,
@@ -25,6 +26,9 @@ use crate::{
 
 /// How long opening a connection may take, with its first look at the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a lane rests after a panic, lest the same cause fills the log.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(100);
 
 /// A shard of the config.
 #[derive(Debug, Clone)]
@@ -62,7 +66,11 @@ impl Router {
     ) -> Self {
         let metrics = Metrics::register(registry);
         let mut random = StdRng::seed_from_u64(seed);
-        let shards = specs.iter().map(|spec| shard_of(spec, &settings)).collect();
+        let arrivals = Arc::default();
+        let shards = specs
+            .iter()
+            .map(|spec| shard_of(spec, &settings, &arrivals));
+        let shards = shards.collect();
         let shards = Arc::new(Shards::new(shards, settings.eventual_falls_back_to_master));
         registry.register_collector(Box::new(Gauges {
             shards: shards.clone(),
@@ -119,7 +127,7 @@ impl Router {
         let readers = reads.chain(scans).map(|lane| (lane, false));
         let writers = lanes.writes.iter().map(|queue| (queue, Opening::Eager));
         for ((queue, opening), writes) in readers.chain(writers.map(|lane| (lane, true))) {
-            let lane = Lane::new(LaneParts {
+            let parts = LaneParts {
                 shards: self.calls.shards.clone(),
                 shard,
                 role,
@@ -131,10 +139,11 @@ impl Router {
                 connect_timeout: CONNECT_TIMEOUT,
                 metrics: metrics.clone(),
                 seed: random.next_u64(),
-            });
+            };
+            let lane =
+                run_again_after_panics(queue.clone(), move || Lane::new(parts.clone()).run());
             let cut_off = self.cut_off.clone();
-            self.lanes
-                .spawn(cut_off.run_until_cancelled_owned(lane.run()));
+            self.lanes.spawn(cut_off.run_until_cancelled_owned(lane));
         }
     }
 
@@ -170,13 +179,24 @@ impl Router {
     }
 }
 
-fn shard_of(spec: &ShardSpec, settings: &RouterSettings) -> Shard {
+/// Runs a lane until it ends. A panic in it, which is a mistake in this program, ends every request
+/// it had with the truth for its stage, and a new lane goes on with the same queue.
+async fn run_again_after_panics<F: Future<Output = ()>>(queue: Arc<Queue>, lane: impl Fn() -> F) {
+    while AssertUnwindSafe(lane()).catch_unwind().await.is_err() {
+        queue.abandon();
+        tracing::error!("a lane panicked: its requests were ended, and it starts again");
+        sleep(PAUSE_AFTER_PANIC).await;
+    }
+}
+
+fn shard_of(spec: &ShardSpec, settings: &RouterSettings, arrivals: &Arc<Arrivals>) -> Shard {
     let limits = QueueLimits {
         keys_max: settings.queue_keys_max,
         bytes_max: settings.queue_bytes_max,
     };
     let lanes = |server: &Server, writes| {
-        ServerLanes::new(server.address(), settings.read_lanes, writes, limits)
+        let counts = (settings.read_lanes, writes);
+        ServerLanes::new(server.address(), counts, limits, arrivals)
     };
     Shard {
         name: spec.name.as_str().into(),
@@ -189,5 +209,65 @@ fn shard_of(spec: &ShardSpec, settings: &RouterSettings) -> Shard {
         next_replica: 0.into(),
         reload: tokio::sync::Notify::new(),
         loads: tokio::sync::watch::Sender::new(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use freehold_core::Key;
+    use tokio::{sync::oneshot, time::Instant};
+
+    use super::*;
+    use crate::{
+        failure::Failure,
+        request::{Answer, Level, Operation, Reply, Request, Stage},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_panics_ends_what_it_had_and_serves_what_comes_next() {
+        let limits = QueueLimits {
+            keys_max: 2,
+            bytes_max: 1 << 20,
+        };
+        let queue = Arc::new(Queue::new(limits, Arc::default()));
+        let ask = || {
+            let (sender, receiver) = oneshot::channel();
+            let key = Operation::Delete(Key::new("k").unwrap());
+            let (now, reply) = (Instant::now(), Reply::One(sender));
+            let request = Request::new(key, Level::Strong, now, now, reply);
+            queue.push(request, 0).unwrap();
+            receiver
+        };
+        let panicked = AtomicBool::new(false);
+        let lane = || async {
+            queue.ready().await;
+            let mut backlog = VecDeque::new();
+            queue.drain_into(&mut backlog);
+            if !panicked.swap(true, Ordering::Relaxed) {
+                backlog[0].stage = Stage::Sent;
+                panic!("a mistake");
+            }
+            for request in &mut backlog {
+                request.end(Ok(Answer::Existed(true)));
+            }
+        };
+        let lanes = run_again_after_panics(queue.clone(), lane);
+        let callers = async {
+            let (sent, waiting) = (ask(), ask());
+            let sent = sent.await.unwrap();
+            assert!(
+                matches!(sent, Err(Failure::OutcomeUnknown { .. })),
+                "{sent:?}"
+            );
+            let waiting = waiting.await.unwrap();
+            assert!(matches!(waiting, Err(Failure::ShuttingDown)), "{waiting:?}");
+            // Both places are free again.
+            for answered in [ask(), ask()] {
+                assert!(matches!(answered.await.unwrap(), Ok(Answer::Existed(true))));
+            }
+        };
+        tokio::join!(lanes, callers);
     }
 }

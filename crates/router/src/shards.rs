@@ -7,11 +7,13 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use freehold_core::{Key, Route, SCHEMA_VERSION, ShardId, ShardIdentity, ShardMap, Slot};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
+    batch::Place,
     failure::Failure,
-    queue::{Queue, QueueLimits, Refused},
+    handover::{Handover, Handovers},
+    queue::{Arrivals, Queue, QueueLimits, Refused},
     replica,
     request::{Kind, Level, Request},
 };
@@ -61,13 +63,19 @@ pub struct ServerLanes {
 impl ServerLanes {
     /// Empty queues for so many lanes.
     #[must_use]
-    pub fn new(address: &str, reads: usize, writes: usize, limits: QueueLimits) -> Self {
-        let queues = |count| (0..count).map(|_| Arc::new(Queue::new(limits))).collect();
+    pub fn new(
+        address: &str,
+        (reads, writes): (usize, usize),
+        limits: QueueLimits,
+        arrivals: &Arc<Arrivals>,
+    ) -> Self {
+        let queue = || Arc::new(Queue::new(limits, arrivals.clone()));
+        let queues = |count| (0..count).map(|_| queue()).collect();
         Self {
             address: address.into(),
             reads: queues(reads),
             writes: queues(writes),
-            scans: Arc::new(Queue::new(limits)),
+            scans: queue(),
             standing: ArcSwap::from_pointee(Standing::Starting),
             open: AtomicUsize::new(0),
         }
@@ -134,6 +142,9 @@ pub struct Shard {
 pub struct Shards {
     /// Who owns what.
     pub map: ArcSwap<ShardMap>,
+    /// Slots whose writes wait. A lane that sees a map sees its handovers too, if it looks at the
+    /// map first.
+    handovers: ArcSwap<Handovers>,
     /// In the order of the config and of the map.
     pub shards: Vec<Shard>,
     /// Of the first master that answered.
@@ -150,6 +161,7 @@ impl Shards {
         let map = ShardMap::new(shards.iter().map(|shard| shard.name.clone()));
         Self {
             map: ArcSwap::from_pointee(map),
+            handovers: ArcSwap::default(),
             shards,
             cluster_id: OnceLock::new(),
             map_change: std::sync::Mutex::default(),
@@ -163,14 +175,73 @@ impl Shards {
         &self.shards[shard.index()]
     }
 
-    /// Swaps the map for what `change` makes of it.
-    pub fn change_map(&self, change: impl FnOnce(&ShardMap) -> ShardMap) {
-        let _one_at_a_time = self
-            .map_change
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let next = change(&self.map.load());
+    /// Swaps the map for what `change` makes of it. Slots that change hands begin a handover.
+    pub fn change_map(self: &Arc<Self>, change: impl FnOnce(&ShardMap) -> ShardMap) {
+        let _one_at_a_time = self.lock_map();
+        let before = self.map.load();
+        let next = change(&before);
+        let departures = before.departures(&next);
+        let mut handovers = Handovers::clone(&self.handovers.load());
+        let mut begun = Vec::new();
+        for (former, slots) in departures {
+            let (more, handover) = handovers.with(slots);
+            handovers = more;
+            begun.push((former, handover));
+        }
+        // Before the map: whoever sees the new owner sees that its writes wait.
+        self.handovers.store(Arc::new(handovers));
+        let generation = next.generation();
         self.map.store(Arc::new(next));
+        for (former, handover) in begun {
+            let lanes = self.shard(former).master.writes.iter();
+            let passed = lanes.map(|queue| queue.barrier(generation)).collect();
+            tokio::spawn(self.clone().end_handover(handover, passed));
+        }
+    }
+
+    /// Lets the new owners' lanes go on once every lane of the former owner has passed its barrier,
+    /// or is gone.
+    async fn end_handover(
+        self: Arc<Self>,
+        ended: Arc<Handover>,
+        passed: Vec<oneshot::Receiver<()>>,
+    ) {
+        for lane in passed {
+            // An error means that the lane is gone, with everything it had.
+            drop(lane.await);
+        }
+        {
+            let _one_at_a_time = self.lock_map();
+            let left = self.handovers.load().without(&ended);
+            self.handovers.store(Arc::new(left));
+        }
+        for queue in self.shards.iter().flat_map(|shard| &shard.master.writes) {
+            queue.wake();
+        }
+    }
+
+    fn lock_map(&self) -> std::sync::MutexGuard<'_, ()> {
+        let lock = self.map_change.lock();
+        lock.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Where requests belong, for the lanes of a shard that look at this map: it must have been
+    /// loaded before this is called.
+    pub fn places<'a>(
+        &self,
+        map: &'a ShardMap,
+        shard: ShardId,
+    ) -> impl Fn(Slot, bool) -> Place + use<'a> {
+        let handovers = self.handovers.load_full();
+        move |slot, write| {
+            if !map.serves(shard, slot, write) {
+                Place::Elsewhere
+            } else if write && handovers.hold(slot) {
+                Place::HereLater
+            } else {
+                Place::Here
+            }
+        }
     }
 
     /// Whether a server belongs to this cluster and shard and has tables that are known here. The
@@ -217,65 +288,69 @@ impl Shards {
 
     /// Sends a request on its way, or ends it.
     pub fn dispatch(&self, request: Request) {
-        let Some((shard, mut request)) = self.route(request) else {
-            return;
-        };
-        let target = self.shard(shard);
-        let server = self.server_for(target, &request);
-        let Some(server) = server else {
-            request.end(Err(self.no_replica(target)));
-            return;
-        };
-        let queue = server.queue(request.operation.kind(), request.operation.key());
-        if let Err((mut request, refused)) = queue.push(request) {
-            request.end(Err(refusal(&target.name, refused, queue.limits())));
-        }
+        self.dispatch_by(request, Queue::push);
     }
 
-    /// Sends requests on their way again, ahead of newer ones.
+    /// Sends requests on their way again. They keep their places in the order of arrival.
     pub fn dispatch_again(&self, requests: Vec<Request>) {
-        // From the back, so that pushing each to the front keeps their order.
-        for mut request in requests.into_iter().rev() {
+        for mut request in requests {
             let second_slot = request.operation.slots().nth(1);
             if let Some(slot) = second_slot {
                 // Only the walk itself knows how to go on with part of a stretch.
                 request.end(Err(Failure::Moved(slot)));
                 continue;
             }
-            let Some((shard, mut request)) = self.route(request) else {
-                continue;
+            self.dispatch_by(request, Queue::push_again);
+        }
+    }
+
+    fn dispatch_by(
+        &self,
+        mut request: Request,
+        push: impl Fn(&Queue, Request, u64) -> Result<(), (Request, Refused)>,
+    ) {
+        loop {
+            let map = self.map.load();
+            let shard = match self.route(&map, &request) {
+                Ok(shard) => self.shard(shard),
+                Err(failure) => return request.end(Err(failure)),
             };
-            let target = self.shard(shard);
-            match self.server_for(target, &request) {
-                Some(server) => server
-                    .queue(request.operation.kind(), request.operation.key())
-                    .push_front(vec![request]),
-                None => request.end(Err(self.no_replica(target))),
+            let Some(server) = self.server_for(shard, &request) else {
+                return request.end(Err(self.no_replica(shard)));
+            };
+            let queue = server.queue(request.operation.kind(), request.operation.key());
+            match push(queue, request, map.generation()) {
+                Ok(()) => return,
+                // The map was swapped in between.
+                Err((back, Refused::Stale)) => request = back,
+                Err((mut back, refused)) => {
+                    return back.end(Err(refusal(&shard.name, refused, queue.limits())));
+                }
             }
         }
     }
 
-    /// The shard that serves the request, or none after ending it.
-    fn route(&self, mut request: Request) -> Option<(ShardId, Request)> {
+    /// The shard that serves the request, or why there is none.
+    fn route(&self, map: &ShardMap, request: &Request) -> Result<ShardId, Failure> {
         let slot = match request.operation.key() {
             Some(key) => key.slot(),
-            None => request.operation.slots().next()?,
+            None => {
+                let mut slots = request.operation.slots();
+                slots.next().expect("a stretch has slots")
+            }
         };
-        let map = self.map.load();
-        let failure = match map.route(slot) {
+        match map.route(slot) {
             Route::Owner { shard, state }
                 if state.is_writable() || !request.operation.kind().is_write() =>
             {
-                return Some((shard, request));
+                Ok(shard)
             }
-            Route::Owner { shard, .. } => Failure::Unavailable {
+            Route::Owner { shard, .. } => Err(Failure::Unavailable {
                 shard: self.shard(shard).name.clone(),
                 reason: format!("slot {slot} is changing hands").into(),
-            },
-            Route::Unowned | Route::Conflict { .. } => self.unserved(&map, slot),
-        };
-        request.end(Err(failure));
-        None
+            }),
+            Route::Unowned | Route::Conflict { .. } => Err(self.unserved(map, slot)),
+        }
     }
 
     /// Why a slot is not served: nobody owns it, or two shards say they do.
@@ -388,6 +463,7 @@ pub fn refusal(shard: &Arc<str>, refused: Refused, limits: QueueLimits) -> Failu
         Refused::Keys => format!("{} requests", limits.keys_max),
         Refused::Bytes => format!("{} bytes", limits.bytes_max),
         Refused::Closed => return Failure::ShuttingDown,
+        Refused::Stale => unreachable!("it is routed again"),
     };
     Failure::Full {
         shard: shard.clone(),

@@ -51,13 +51,13 @@ async fn nothing_fails_when_the_epoch_changes(engine: Engine) -> Result<()> {
 }
 
 /// The slot that moves, and keys in it.
-struct Moved {
+pub(crate) struct Moved {
     slot: u16,
-    keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
 }
 
 impl Moved {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let slot = slot_of("{moving}");
         assert!(even_share(0, 2).contains(&slot) != even_share(1, 2).contains(&slot));
         Self {
@@ -69,7 +69,7 @@ impl Moved {
     }
 
     /// The places of its old and its new owner.
-    fn owners(&self) -> (usize, usize) {
+    pub(crate) fn owners(&self) -> (usize, usize) {
         if even_share(0, 2).contains(&self.slot) {
             (0, 1)
         } else {
@@ -79,7 +79,7 @@ impl Moved {
 
     /// As a move ends: first the new owner's claim, then the old owner's farewell, each in one
     /// transaction with its fence.
-    async fn change_hands(&self, masters: &[Server]) -> Result<()> {
+    pub(crate) async fn change_hands(&self, masters: &[Server]) -> Result<()> {
         let (old, new) = self.owners();
         let name = |place: usize| crate::scene::NAMES[place];
         let mut sql = masters[new].connect().await?;

@@ -1,12 +1,17 @@
-//! Writes of one lane keep their order, also across a connection that the lane gave up.
+//! Writes to one key keep their order, also across a connection that a lane gave up, and across a
+//! change of owners.
 
 use std::time::Duration;
 
+use freehold_proto::v1::{self, pipeline_response::Response};
 use freehold_tests::{Engine, Login, Proxy, Router, Server, Shard};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::{
-    scene::{Result, until},
+    fence::Moved,
+    scene::{NAMES, Result, keys_of, until},
     wire::{self, Stub},
 };
 
@@ -87,4 +92,102 @@ async fn a_write_that_was_given_up_is_not_stored_over_a_later_one(engine: Engine
     Ok(())
 }
 
-on_servers!(a_write_that_was_given_up_is_not_stored_over_a_later_one);
+/// A stream, and what comes back on it.
+struct Stream {
+    sender: mpsc::Sender<v1::PipelineRequest>,
+    responses: tonic::Streaming<v1::PipelineResponse>,
+}
+
+impl Stream {
+    async fn open(router: &Router) -> Result<Self> {
+        let (sender, outbound) = mpsc::channel(8);
+        let mut stub = wire::stub(router).await?;
+        let responses = stub.pipeline(ReceiverStream::new(outbound)).await?;
+        let responses = responses.into_inner();
+        Ok(Self { sender, responses })
+    }
+
+    async fn put(&self, id: u64, key: &str, value: &str) -> Result<()> {
+        let request = Some(wire::pipelined_put(key, value));
+        let timeout = None;
+        let request = v1::PipelineRequest {
+            id,
+            request,
+            timeout,
+        };
+        Ok(self.sender.send(request).await?)
+    }
+
+    async fn answer(&mut self) -> Result<Option<v1::PipelineResponse>> {
+        Ok(self.responses.message().await?)
+    }
+}
+
+/// One write is on its way to the former owner when its slot changes hands; the router hears of the
+/// new owner, and the caller goes on writing. Then the former owner turns the first one away.
+async fn a_change_of_owners_swaps_no_writes(engine: Engine) -> Result<()> {
+    let moved = Moved::new();
+    let (old, new) = moved.owners();
+    let masters = tokio::try_join!(Server::of(engine), Server::of(engine))?;
+    let masters: [Server; 2] = masters.into();
+    let proxy = Proxy::to(&masters[old]).await?;
+    let mut shards: Vec<Shard> = (0..2)
+        .map(|place| Shard::new(NAMES[place], &masters[place], &[]))
+        .collect();
+    shards[old].master = proxy.dsn(&masters[old], &Login::admin());
+    let router = Router::init_and_serve(&shards, "").await?;
+    let mut stream = Stream::open(&router).await?;
+    let key = moved.keys[0].as_str();
+    stream.put(0, key, "before").await?;
+    assert!(matches!(
+        stream.answer().await?,
+        Some(v1::PipelineResponse {
+            response: Some(Response::Put(_)),
+            ..
+        })
+    ));
+
+    proxy.hold();
+    let kept = proxy.kept();
+    stream.put(1, key, "first").await?;
+    until("the first write to be on its way", async || {
+        Ok(proxy.kept() > kept)
+    })
+    .await?;
+    moved.change_hands(&masters).await?;
+    // A write to the new owner shows the router its fence.
+    let elsewhere = keys_of(new, 2, "others").next().ok_or("a key")?;
+    router.cli(&["put", &elsewhere, "1"]).await?.success()?;
+    until("the router to know the new owner", async || {
+        let way = router
+            .admin_cli(&["explain", key, "--json"])
+            .await?
+            .success()?;
+        let way: serde_json::Value = serde_json::from_str(&way)?;
+        Ok(way["shard"] == NAMES[new])
+    })
+    .await?;
+    stream.put(2, key, "second").await?;
+    // Long enough for it to be stored now, if nothing keeps it back.
+    let early = timeout(Duration::from_secs(1), stream.answer()).await;
+    proxy.release();
+    let mut answers = usize::from(early.is_ok());
+    while answers < 2 {
+        let answer = stream.answer().await?.ok_or("an answer")?;
+        assert!(
+            matches!(answer.response, Some(Response::Put(_))),
+            "{answer:?}"
+        );
+        answers += 1;
+    }
+    let mut sql = masters[new].connect().await?;
+    let stored = format!("SELECT value FROM store WHERE `key` = '{key}'");
+    let stored: Vec<u8> = sql.one(&stored).await?;
+    assert_eq!(String::from_utf8_lossy(&stored), "second");
+    Ok(())
+}
+
+on_servers!(
+    a_write_that_was_given_up_is_not_stored_over_a_later_one,
+    a_change_of_owners_swaps_no_writes,
+);
