@@ -103,7 +103,8 @@ async fn neighbours(store: &Store, lane: &mut Lane, rows_per_slot: usize) -> Res
 async fn a_request_reads_no_more_rows_than_its_keys_and_the_fence(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     neighbours(store, &mut lane, 1_000).await?;
-    for size in [1, 2, 3, 8, 64, STATEMENT_KEYS_MAX] {
+    // Among them every size above 32 that statements are prepared for.
+    for size in [1, 2, 3, 8, 48, 64, 80, 96, 112, STATEMENT_KEYS_MAX] {
         measure_requests(store, &mut lane, size).await?;
     }
     Ok(())
