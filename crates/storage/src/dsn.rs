@@ -125,18 +125,6 @@ impl Dsn {
         &self.target
     }
 
-    /// Whether both name the same database of the same server, whatever the account.
-    #[must_use]
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        match (&self.target, &other.target) {
-            (Target::Mysql(a), Target::Mysql(b)) => {
-                (&a.host, a.port, &a.database) == (&b.host, b.port, &b.database)
-            }
-            (Target::Sqlite(a), Target::Sqlite(b)) => a == b,
-            _ => false,
-        }
-    }
-
     /// The same place with another account; SQLite has none.
     #[must_use]
     pub fn with_account(mut self, user: &str, password: Password) -> Self {

@@ -7,8 +7,9 @@
 //! and return once. Padding is not free (70 keys, two connections, MariaDB: 12.3 microseconds of
 //! server CPU per key padded to 128, 9.2 with a statement of that size), so above 16 there is a size
 //! for each multiple of 16. The columns are few because each costs about a tenth of a microsecond
-//! per row, and the clock, which both servers work out again for every row, more than one. A value that is too large is skipped cheaply: 128 values of 64 KiB
-//! cost 100 (MariaDB) and 47 (MySQL) microseconds each when fetched, 8 and 12 when refused.
+//! per row, and the clock, which both servers work out again for every row, more than one. A value
+//! that is too large is skipped cheaply: 128 values of 64 KiB cost 100 (MariaDB) and 47 (MySQL)
+//! microseconds each when fetched, 8 and 12 when refused.
 
 use freehold_core::Key;
 use mysql_async::{Params, Row as SqlRow, Value};
@@ -51,8 +52,8 @@ fn value_literal(keys: &[Key], bytes_max: usize) -> String {
     )
 }
 
-/// The statement that touches no value. As text: TTL is asked for too seldom to keep eight more
-/// statements prepared on every connection.
+/// The statement that touches no value. As text: TTL is asked for too seldom to keep a statement of
+/// each size prepared on every connection.
 fn expiry_literal(keys: &[Key]) -> String {
     text("NULL, 0", &keys_are("s.", keys))
 }

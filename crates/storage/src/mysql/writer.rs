@@ -14,10 +14,10 @@
 //! back at its end, on its own thread: what it was running has committed or was rolled back, what
 //! it left open is rolled back, and only then are the locks released (`THD::cleanup` in
 //! `sql/sql_class.cc`: `trans_rollback` stands before `mysql_ull_cleanup`, in the sources of
-//! MariaDB and of MySQL 8). Seen on MariaDB 10.11 and MySQL 9.7, too: a killed session with 100,000 uncommitted rows kept its lock until
-//! the last of them was gone. `KILL QUERY`, a timeout or a rollback leave the lock where it is, and
-//! nobody else can release it. A session whose commit waits for a replica's acknowledgement keeps
-//! it as well, and so keeps the lane from writing.
+//! MariaDB and of MySQL 8). Seen on MariaDB 10.11 and MySQL 9.7, too: a killed session with 100,000
+//! uncommitted rows kept its lock until the last of them was gone. `KILL QUERY`, a timeout or a
+//! rollback leave the lock where it is, and nobody else can release it. A session whose commit waits
+//! for a replica's acknowledgement keeps it as well, and so keeps the lane from writing.
 
 use std::time::Duration;
 
