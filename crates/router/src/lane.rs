@@ -308,9 +308,10 @@ impl Lane {
         let (server, shards) = (self.parts.server.clone(), self.parts.shards.clone());
         let (shard, role) = (self.parts.shard, self.parts.role);
         let writer = self.parts.writer.clone();
+        let answer_within = self.parts.statement_timeout;
         let opening = async move {
             let mut connection = match &writer {
-                Some(name) => server.connect_writer(name).await?,
+                Some(name) => server.connect_writer(name, answer_within).await?,
                 None => server.connect().await?,
             };
             let claims = connection.claims(u64::MAX).await?;

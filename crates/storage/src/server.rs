@@ -88,15 +88,19 @@ impl Server {
     ///
     /// One connection of a name at a time: the earlier one must have been given up.
     ///
+    /// A call of it that met a lock sends nothing more when the answer might come later than
+    /// `answer_within`: what is left is then given up as not applied.
+    ///
     /// # Errors
     /// As [`Self::connect`]; [`StorageError::Unreachable`] too if the earlier connection did not
     /// come to its end in time.
     pub async fn connect_writer(
         &self,
         name: &WriterName,
+        answer_within: Duration,
     ) -> Result<Box<dyn DataConnection>, StorageError> {
         Ok(match self {
-            Self::Mysql(server) => Box::new(server.connect_writer(name).await?),
+            Self::Mysql(server) => Box::new(server.connect_writer(name, answer_within).await?),
             // Calls of all connections to one file take turns to write, and a call keeps its turn
             // until its transaction has ended, whether anybody waits for it or not.
             Self::Sqlite(server) => Box::new(server.connect().await?),

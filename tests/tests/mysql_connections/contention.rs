@@ -8,6 +8,7 @@ use crate::shard::{Result, Shard, expire, is_refused, keys, row, until_waiting, 
 on_servers!(
     a_locked_row_fails_alone,
     a_locked_fence_fails_all_in_bounded_time,
+    locked_rows_are_answered_in_the_time_there_is_for_it,
     a_deadlock_is_repeated_and_nobody_notices,
 );
 
@@ -82,6 +83,46 @@ async fn a_locked_fence_fails_all_in_bounded_time(engine: Engine) -> Result<()> 
     );
     held.close().await?;
     assert_eq!(shard.stored(&keys(1)[0]).await?, None);
+    Ok(())
+}
+
+/// After that time the caller would give the connection up, and every outcome were unknown.
+async fn locked_rows_are_answered_in_the_time_there_is_for_it(engine: Engine) -> Result<()> {
+    let shard = Shard::of(engine).await?;
+    let keys = keys(8);
+    let mut data = shard.data().await?;
+    let rows: Vec<_> = keys.iter().map(|key| row(key, "v")).collect();
+    data.put(&shard.fence, &rows).await;
+    let mut held = lock(&shard, &touch(0)).await?;
+    for index in 1..keys.len() - 1 {
+        held.run(&touch(index)).await?;
+    }
+    let within = std::time::Duration::from_secs(4);
+    let name = freehold_storage::WriterName::new(1);
+    let mut data = shard.server.connect_writer(&name, within).await?;
+    let rows: Vec<_> = keys.iter().map(|key| row(key, "w")).collect();
+    let put = tokio::time::timeout(within, data.put(&shard.fence, &rows)).await?;
+    assert!(
+        put.iter().all(|outcome| is_refused(outcome, Refusal::Busy)),
+        "{put:?}"
+    );
+    let expires: Vec<_> = keys.iter().map(|key| expire(key, Some(60_000))).collect();
+    let expire = tokio::time::timeout(within, data.expire(&shard.fence, &expires)).await?;
+    assert!(
+        expire
+            .iter()
+            .all(|outcome| is_refused(outcome, Refusal::Busy)),
+        "{expire:?}"
+    );
+    held.close().await?;
+    for key in &keys {
+        assert_eq!(value(&mut data, key).await?, Some(b"v".to_vec()));
+    }
+    // The connection is as good as before.
+    assert_eq!(
+        data.put(&shard.fence, &rows).await,
+        vec![Outcome::Applied(()); 8]
+    );
     Ok(())
 }
 

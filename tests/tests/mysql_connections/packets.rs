@@ -11,6 +11,7 @@ on_servers!(
     a_batch_goes_in_parts_that_fit_the_servers_packets,
     a_fixed_number_of_statements_is_prepared_whatever_the_sizes,
     a_server_with_no_room_to_prepare_serves_all_the_same,
+    what_goes_as_text_fits_the_servers_packets_too,
     no_time_to_live_is_taken_for_a_fence_that_disagrees,
     a_server_whose_clock_stands_still_in_a_statement_is_refused,
 );
@@ -167,6 +168,36 @@ async fn a_server_with_no_room_to_prepare_serves_all_the_same(engine: Engine) ->
             assert_eq!(stored.version, row.version);
             assert_eq!(stored.ttl_ms.is_some(), row.ttl_ms.is_some());
         }
+    }
+    Ok(())
+}
+
+/// As text each byte has two digits, and a packet that is too large costs the connection.
+async fn what_goes_as_text_fits_the_servers_packets_too(engine: Engine) -> Result<()> {
+    let options = ServerOptions::new(engine).argument("--max-allowed-packet=1M");
+    let shard = Shard::with_options(options).await?;
+    let mut sql = shard.home.connect().await?;
+    sql.run("SET GLOBAL max_prepared_stmt_count = 0").await?;
+    let mut data = shard.data().await?;
+    let keys = keys(6);
+    // Together, and the fifth by itself, they fit one packet of 1 MiB, but not as text.
+    let sizes = [180_000, 180_000, 180_000, 180_000, 600_000, 10];
+    for (range, too_large) in [(0..4, None), (0..6, Some(4)), (4..5, Some(4))] {
+        let rows: Vec<_> = range
+            .clone()
+            .map(|index| row(&keys[index], noise(sizes[index], 5)))
+            .collect();
+        let outcomes = data.put(&shard.fence, &rows).await;
+        for (index, outcome) in range.zip(&outcomes) {
+            match Some(index) == too_large {
+                true => assert!(is_refused(outcome, Refusal::TooLarge), "{outcome:?}"),
+                false => assert_eq!(*outcome, Outcome::Applied(()), "row {index}"),
+            }
+        }
+    }
+    for (index, key) in keys.iter().enumerate() {
+        let stored = shard.stored(key).await?;
+        assert_eq!(stored, (index != 4).then(|| noise(sizes[index], 5)));
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ async fn a_write_that_waited_for_a_lock_is_not_applied_after_a_later_one(
     let mut admin = shard.home.connect().await?;
     let keys = keys(2);
     for early in [Early::Put, Early::Delete, Early::Expire] {
-        let mut data = server.connect_writer(&name).await?;
+        let mut data = server.connect_writer(&name, WITHIN).await?;
         let rows: Vec<_> = keys.iter().map(|key| row(key, "before")).collect();
         let applied = [Outcome::Applied(()), Outcome::Applied(())];
         assert_eq!(data.put(&shard.fence, &rows).await, applied);
@@ -104,7 +104,7 @@ async fn a_write_that_waited_for_a_lock_is_not_applied_after_a_later_one(
             waits = until_waiting(&mut admin) => waits?,
         }
         drop(data);
-        let mut data = server.connect_writer(&name).await?;
+        let mut data = server.connect_writer(&name, WITHIN).await?;
         let put = data.put(&shard.fence, &[row(&keys[1], "later")]).await;
         assert_eq!(put, [Outcome::Applied(())], "{early:?}");
         held.close().await?;
@@ -136,7 +136,7 @@ async fn a_write_that_the_network_kept_is_not_applied_after_a_later_one(
     let mut admin = shard.home.connect().await?;
     let key = &keys(1)[0];
     for early in [Early::Put, Early::Delete, Early::Expire] {
-        let mut data = server.connect_writer(&name).await?;
+        let mut data = server.connect_writer(&name, WITHIN).await?;
         let put = data.put(&shard.fence, &[row(key, "before")]).await;
         assert_eq!(put, [Outcome::Applied(())]);
         let former = sessions(&mut admin).await?;
@@ -149,7 +149,7 @@ async fn a_write_that_the_network_kept_is_not_applied_after_a_later_one(
             sent = until("a write to be sent", async || Ok(proxy.kept() > 0)) => sent?,
         }
         drop(data);
-        let mut data = server.connect_writer(&name).await?;
+        let mut data = server.connect_writer(&name, WITHIN).await?;
         let put = data.put(&shard.fence, &[row(key, "later")]).await;
         assert_eq!(put, [Outcome::Applied(())], "{early:?}");
         proxy.release();
@@ -204,7 +204,7 @@ async fn a_session_that_cannot_be_ended_keeps_the_next_from_opening(engine: Engi
     assert_eq!(taken, 1);
     let id: u64 = other.one("SELECT CONNECTION_ID()").await?;
     for _ in 0..2 {
-        match server.connect_writer(&name).await {
+        match server.connect_writer(&name, WITHIN).await {
             Err(StorageError::Unreachable { reason }) => {
                 assert!(reason.contains(&format!("session {id}")), "{reason}");
                 assert!(reason.contains("cannot be ended"), "{reason}");
@@ -214,7 +214,11 @@ async fn a_session_that_cannot_be_ended_keeps_the_next_from_opening(engine: Engi
         }
     }
     // Readers, and lanes of other names, are not concerned.
-    assert_writes(&shard, server.connect_writer(&WriterName::new(8)).await?).await;
+    assert_writes(
+        &shard,
+        server.connect_writer(&WriterName::new(8), WITHIN).await?,
+    )
+    .await;
     let keys = keys(1);
     let read = server.connect().await?.read(&keys, Columns::Expiry).await?;
     assert!(read.rows[0].is_some());
@@ -254,14 +258,14 @@ async fn a_connection_that_was_given_up_while_it_opened_is_in_nobodys_way(
 /// Begins to open a connection and drops it a little later each time.
 async fn give_up_opening(server: &Server, name: &WriterName, step: u64) {
     let patience = Duration::from_micros(step * 250);
-    drop(timeout(patience, server.connect_writer(name)).await);
+    drop(timeout(patience, server.connect_writer(name, WITHIN)).await);
 }
 
 /// An attempt that was given up may have the lock for a moment: as a lane does, try again.
 async fn opened(server: &Server, name: &WriterName) -> Result<Box<dyn DataConnection>> {
     let opening = async {
         loop {
-            if let Ok(data) = server.connect_writer(name).await {
+            if let Ok(data) = server.connect_writer(name, WITHIN).await {
                 return data;
             }
         }

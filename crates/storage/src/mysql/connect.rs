@@ -10,6 +10,7 @@ use super::{
     error::{Doing, storage_error, unreachable},
     session::{Failure, Prepared, Session, packet},
     tls,
+    write::SENDING_MAX,
 };
 use crate::{
     dsn::{MysqlTarget, Password, SslMode},
@@ -93,6 +94,7 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
     }
     Ok(Session {
         packet_bytes_max: column(&mut checks, 0, "max_allowed_packet")?,
+        sending_max: SENDING_MAX,
         // Two servers of one seed may not draw the same stamps.
         random: StdRng::seed_from_u64(seed ^ u64::from(conn.id())),
         prepared: Prepared::default(),

@@ -32,6 +32,7 @@ mod writer;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -80,12 +81,18 @@ impl MysqlServer {
     }
 
     /// Opens a connection for requests that write, after all earlier ones of this name have ended.
+    /// A call of it sends nothing more when the answer might come later than `answer_within`.
     ///
     /// # Errors
     /// As [`Self::connect_data`]; [`StorageError::Unreachable`] too if an earlier one did not end.
-    pub async fn connect_writer(&self, name: &WriterName) -> Result<MysqlConnection, StorageError> {
+    pub async fn connect_writer(
+        &self,
+        name: &WriterName,
+        answer_within: Duration,
+    ) -> Result<MysqlConnection, StorageError> {
         let mut connection = self.connect().await?;
         let mut session = connection.take()?;
+        session.sending_max = write::sending_max(answer_within);
         writer::take_over(&mut session, name).await?;
         connection.put_back(session, None);
         Ok(connection)

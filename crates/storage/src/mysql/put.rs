@@ -18,26 +18,28 @@
 //! it: in UPDATE and `REPLACE ... SELECT` it is what keeps a change of ownership from overtaking.
 //!
 //! **Sizes.** Statements are prepared for twelve sizes (powers of two, from 16 on multiples of 16),
-//! and a batch is padded to the next one by repeating its shortest row. The repeats are looked up, found equal
-//! and neither stored nor logged: 3 rows and 3 rows padded to 8 made 1,213 bytes of binlog each.
+//! and a batch is padded to the next one by repeating its shortest row. The repeats are looked up,
+//! found equal and neither stored nor logged: 3 rows and 3 rows padded to 8 made 1,213 bytes of
+//! binlog each.
 //! Measured against one statement per power of two (split), a text with literals, and a statement
 //! prepared for exactly that size; microseconds of server CPU per row, values of 100 bytes, one
 //! connection, synced commits, on two cores that other work shared (±25 %):
 //!
-//! | rows | MariaDB 10.11: padded, split, text, exact | MySQL 9.7: padded, split, text, exact |
+//! | rows (padded to) | MariaDB: padded, split, text, exact | MySQL: padded, split, text, exact |
 //! |---|---|---|
-//! | 3 | 109, 110, 93, 193 | 164, 235, 154, 204 |
-//! | 9 | 55, 59, 68, 58 | 84, 119, 85, 77 |
-//! | 33 | 25, 29, 28, 27 | 40, 48, 36, 34 |
-//! | 65 | 22, 19, 22, 15 | 31, 29, 27, 26 |
-//! | 100 | 14, 20, 15, 14 | 24, 34, 28, 19 |
-//! | 127 | 13, 39, 16, 13 | 18, 50, 21, 20 |
+//! | 3 (4) | 109, 110, 93, 193 | 164, 235, 154, 204 |
+//! | 9 (16) | 55, 59, 68, 58 | 84, 119, 85, 77 |
+//! | 33 (64) | 25, 29, 28, 27 | 40, 48, 36, 34 |
+//! | 65 (128) | 22, 19, 22, 15 | 31, 29, 27, 26 |
+//! | 100 (128) | 14, 20, 15, 14 | 24, 34, 28, 19 |
+//! | 127 (128) | 13, 39, 16, 13 | 18, 50, 21, 20 |
 //!
-//! That was measured with sizes that are powers of two: padding costs nearly nothing except just
-//! above one, where it costs what a text does. With the sizes between, it is 15 rows at most. Splitting pays a commit per part: 127 rows
-//! went at 2.9 thousand rows/s instead of 12.5 (MariaDB), 1.6 instead of 10.5 (MySQL). With large
-//! values it is the other way round (65 rows of 1,000 bytes: padded 40 and 44, split 26 and 33), so
-//! a batch whose padding would be larger than [`PADDING_BYTES_MAX`] is split.
+//! That was measured on MariaDB 10.11 and MySQL 9.7 with sizes that are powers of two: padding costs
+//! nearly nothing except just above one, where it costs what a text does. With the sizes between, it
+//! is 15 rows at most. Splitting pays a commit per part: 127 rows went at 2.9 thousand rows/s
+//! instead of 12.5 (MariaDB), 1.6 instead of 10.5 (MySQL). With large values it is the other way
+//! round (65 rows of 1,000 bytes: padded 40 and 44, split 26 and 33), so a batch whose padding would
+//! be larger than [`PADDING_BYTES_MAX`] is split.
 
 use std::fmt::{Display, Write as _};
 
@@ -48,7 +50,7 @@ use super::{
     error::OUT_OF_RANGE,
     session::{Session, execute, kept, query},
     statements::{NEVER, NOW, fence_row, filled_size, hex, prepared_size, size_index},
-    write::{Sent, WriteFailure},
+    write::{Form, Sent, WriteFailure},
 };
 use crate::row::PutRow;
 
@@ -113,9 +115,15 @@ fn statement<S: Display>([stamp, server_id]: [S; 2], rows: impl Iterator<Item = 
 }
 
 /// Bytes that a row adds to the packet, at most.
-pub(super) fn row_bytes(row: &PutRow) -> usize {
-    // Six types of two bytes, four numbers of eight, two lengths of at most nine.
-    row.key.bytes().len() + row.value.len() + 64
+pub(super) fn row_bytes(row: &PutRow, form: Form) -> usize {
+    let bytes = row.key.bytes().len() + row.value.len();
+    match form {
+        // Six types of two bytes, four numbers of eight, two lengths of at most nine.
+        Form::Prepared => bytes + 64,
+        // Two digits for each byte; four numbers of at most twenty, the clock, and what stands
+        // between them.
+        Form::Text => 2 * bytes + 192,
+    }
 }
 
 /// What repeated rows may add to a statement, in bytes; a batch that would need more is split.
@@ -125,7 +133,7 @@ const PADDING_BYTES_MAX: usize = 64 << 10;
 /// one statement: all, or as many as fill a statement.
 pub(super) fn rows_at_once(rows: &[PutRow], bytes: usize, packet_bytes_max: usize) -> usize {
     let repeats = prepared_size(rows.len()) - rows.len();
-    let padding = shortest(rows).map_or(0, |row| row_bytes(row) * repeats);
+    let padding = shortest(rows).map_or(0, |row| row_bytes(row, Form::Prepared) * repeats);
     if padding <= PADDING_BYTES_MAX && bytes + padding <= packet_bytes_max {
         return rows.len();
     }
@@ -156,7 +164,14 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
             let params = params(fence, rows, size, expiring);
             execute(&mut session.conn, statement, params).await
         }
-        None => query(&mut session.conn, literal(fence, rows)).await,
+        None => {
+            let text = literal(fence, rows);
+            // One byte more says what kind of packet it is.
+            if text.len() >= session.packet_bytes_max {
+                return Err(WriteFailure::too_long_as_text());
+            }
+            query(&mut session.conn, text).await
+        }
     };
     match sent {
         Ok(_) => Ok(Some(vec![true; rows.len()])),
@@ -211,9 +226,13 @@ mod tests {
 
     #[test]
     fn a_batch_is_padded_with_its_shortest_row_unless_that_is_long() {
+        let bytes = |rows: &[PutRow]| {
+            let bytes = rows.iter().map(|row| row_bytes(row, Form::Prepared));
+            bytes.sum()
+        };
         let at_once = |values: &[usize], packet| {
             let rows = rows(values);
-            rows_at_once(&rows, rows.iter().map(row_bytes).sum(), packet)
+            rows_at_once(&rows, bytes(&rows), packet)
         };
         let large = 1 << 26;
         assert_eq!(at_once(&[100; 65], large), 65);

@@ -4,6 +4,8 @@
 //! the call ended in order. The driver does not protect itself here: after a future was dropped,
 //! the same connection gave the old query's answer to the next one.
 
+use std::time::Duration;
+
 use mysql_async::{Conn, Error, Params, Row, Statement, prelude::Queryable as _};
 use rand::rngs::StdRng;
 
@@ -18,6 +20,8 @@ pub(super) struct Session {
     pub(super) conn: Conn,
     /// The server's `max_allowed_packet`, in bytes.
     pub(super) packet_bytes_max: usize,
+    /// How long a call that writes may go on sending.
+    pub(super) sending_max: Duration,
     pub(super) random: StdRng,
     pub(super) prepared: Prepared,
 }

@@ -3,16 +3,23 @@
 //! A deadlock was rolled back, so the same statement is sent again, a bounded number of times. A
 //! batch that waited too long for one lock goes row by row: the row that is locked fails, the
 //! others do not. What does not fit one packet goes in parts.
+//!
+//! All of it ends within the time that the caller waits for an answer, because then the caller
+//! gives the connection up, and with it what became of every row: nothing more is sent when what is
+//! left of the time may be too short for an answer, and those rows are not applied.
 
 use std::{ops::Range, time::Duration};
 
-use freehold_core::{Fence, Key, limits::STATEMENT_KEYS_MAX};
+use freehold_core::{
+    Fence, Key,
+    limits::{LOCK_WAIT_MAX, STATEMENT_KEYS_MAX},
+};
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
     change, error,
-    error::{DEADLOCK, LOCK_WAIT_TIMEOUT, PACKET_TOO_LARGE},
+    error::{DEADLOCK, LOCK_WAIT_TIMEOUT, NO_ROOM_TO_PREPARE, PACKET_TOO_LARGE},
     put,
     session::{Failure, Session},
 };
@@ -28,9 +35,19 @@ const DEADLOCK_REPEATS_MAX: u32 = 8;
 /// on at once; two that were both rolled back part ways by chance.
 const REPEAT_PAUSE_US_MAX: u64 = 2_000;
 
-/// How long a call may go on sending once it met a lock; what is left is then given up as not
-/// applied. With a lock wait of 2 s each, 128 rows behind one stuck lock would take four minutes.
-const CONTENTION_MAX: Duration = Duration::from_secs(5);
+/// How long a call may go on sending; what is left is then given up as not applied. With a lock
+/// wait of 2 s each, 128 rows behind one stuck lock would take four minutes.
+pub(super) const SENDING_MAX: Duration = Duration::from_secs(5);
+
+/// What an answer may take besides one lock wait. MySQL counts lock waits in whole seconds.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a call may go on sending whose caller waits so long for its answer. Zero lets the first
+/// statement go out, and no second one.
+pub(super) fn sending_max(answer_within: Duration) -> Duration {
+    let left = answer_within.saturating_sub(LOCK_WAIT_MAX + ANSWER_MARGIN);
+    left.min(SENDING_MAX)
+}
 
 /// Rows of one kind of write.
 #[derive(Debug, Clone, Copy)]
@@ -61,30 +78,30 @@ impl Write<'_> {
     }
 
     /// Bytes that row `index` adds to a packet, at most.
-    fn row_bytes(&self, index: usize) -> usize {
+    fn row_bytes(&self, index: usize, form: Form) -> usize {
         match self {
-            Self::Put(rows) => put::row_bytes(&rows[index]),
+            Self::Put(rows) => put::row_bytes(&rows[index], form),
             Self::Delete(keys) => change::delete_bytes(&keys[index]),
             Self::Expire(rows) => change::expire_bytes(&rows[index]),
         }
     }
 
     /// How many rows from `first` on go into one statement; at least one.
-    fn at_once(&self, first: usize, packet_bytes_max: usize) -> usize {
+    fn at_once(&self, first: usize, packet_bytes_max: usize, form: Form) -> usize {
         let mut bytes = PACKET_OVERHEAD_BYTES;
         let mut count = 0;
         for index in first..self.len().min(first + STATEMENT_KEYS_MAX) {
-            let with_row = bytes + self.row_bytes(index);
+            let with_row = bytes + self.row_bytes(index, form);
             if with_row > packet_bytes_max && count > 0 {
                 break;
             }
             (bytes, count) = (with_row, count + 1);
         }
         match self {
-            Self::Put(rows) => {
+            Self::Put(rows) if form == Form::Prepared => {
                 put::rows_at_once(&rows[first..first + count], bytes, packet_bytes_max)
             }
-            Self::Delete(_) | Self::Expire(_) => count,
+            _ => count,
         }
     }
 
@@ -95,6 +112,15 @@ impl Write<'_> {
             Self::Expire(rows) => change::send_expire(session, fence, rows).await,
         }
     }
+}
+
+/// How the rows of a PUT reach the server. (The other writes always go as text.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As the parameters of a prepared statement.
+    Prepared,
+    /// As literals, which have two digits for each byte.
+    Text,
 }
 
 /// What a packet holds besides its rows, rounded up.
@@ -121,6 +147,16 @@ impl WriteFailure {
         }
     }
 
+    /// Nothing was sent: there is no room to prepare the statement, and as text it fits no packet.
+    pub(super) fn too_long_as_text() -> Self {
+        let message = "the statement fits no packet as text, and the server has no room to prepare \
+                       it: raise max_prepared_stmt_count";
+        Self {
+            code: Some(NO_ROOM_TO_PREPARE),
+            error: error::refused(Refusal::Busy, NO_ROOM_TO_PREPARE, message),
+        }
+    }
+
     /// A failure that the server did not number.
     pub(super) fn unnumbered(error: StorageError) -> Self {
         Self { code: None, error }
@@ -133,13 +169,18 @@ pub(super) async fn write(
     fence: &Fence,
     rows: Write<'_>,
 ) -> Vec<Outcome<bool>> {
-    let until = Instant::now() + CONTENTION_MAX;
+    let until = Instant::now() + session.sending_max;
+    let mut form = Form::Prepared;
     let mut outcomes = Vec::with_capacity(rows.len());
     while outcomes.len() < rows.len() {
         let first = outcomes.len();
-        let count = rows.at_once(first, session.packet_bytes_max);
+        let count = rows.at_once(first, session.packet_bytes_max, form);
         let part = rows.part(first..first + count);
-        outcomes.extend(write_part(session, fence, part, until).await);
+        let Some(written) = write_part(session, fence, part, form, until).await else {
+            form = Form::Text;
+            continue;
+        };
+        outcomes.extend(written);
         if let Some(rest) = outcomes.last().and_then(|last| rest_after(last, until)) {
             outcomes.resize(rows.len(), rest);
         }
@@ -155,42 +196,70 @@ fn rest_after(last: &Outcome<bool>, until: Instant) -> Option<Outcome<bool>> {
         Outcome::Failed(error) if error.breaks_connection() => Some(Outcome::Failed(
             error::unreachable("the connection broke before"),
         )),
-        Outcome::Failed(StorageError::Refused {
-            refusal: Refusal::Busy,
-            ..
-        }) if Instant::now() >= until => Some(last.clone()),
+        _ if Instant::now() >= until => {
+            let message = "not sent: rows before it waited for locks too long";
+            let error = error::refused(Refusal::Busy, LOCK_WAIT_TIMEOUT, message);
+            Some(Outcome::Failed(error))
+        }
         _ => None,
     }
 }
 
+/// Writes what one statement holds; `None`, and nothing sent, if these rows can only go as text and
+/// do not fit one packet so.
 async fn write_part(
     session: &mut Session,
     fence: &Fence,
     rows: Write<'_>,
+    form: Form,
     until: Instant,
-) -> Vec<Outcome<bool>> {
-    if rows.len() == 1 && rows.row_bytes(0) + PACKET_OVERHEAD_BYTES > session.packet_bytes_max {
-        let message = format!(
-            "the row does not fit max_allowed_packet, {} bytes",
-            session.packet_bytes_max
-        );
-        let error = error::refused(Refusal::TooLarge, PACKET_TOO_LARGE, &message);
-        return vec![Outcome::Failed(error)];
+) -> Option<Vec<Outcome<bool>>> {
+    let row_bytes = || rows.row_bytes(0, form) + PACKET_OVERHEAD_BYTES;
+    if rows.len() == 1 && row_bytes() > session.packet_bytes_max {
+        return Some(vec![Outcome::Failed(fits_no_packet(session, form))]);
     }
-    match send_repeatedly(session, fence, rows).await {
-        Err(failure) if failure.code == Some(LOCK_WAIT_TIMEOUT) && rows.len() > 1 => {
-            write_singly(session, fence, rows, until).await
+    match send_repeatedly(session, fence, rows, until).await {
+        Err(failure) if failure.code == Some(NO_ROOM_TO_PREPARE) && form == Form::Prepared => None,
+        Err(failure)
+            if failure.code == Some(LOCK_WAIT_TIMEOUT)
+                && rows.len() > 1
+                && Instant::now() < until =>
+        {
+            Some(write_singly(session, fence, rows, until).await)
         }
-        sent => outcomes(rows.len(), sent),
+        sent => Some(outcomes(rows.len(), sent)),
     }
 }
 
+fn fits_no_packet(session: &Session, form: Form) -> StorageError {
+    let packet_bytes_max = session.packet_bytes_max;
+    let message = match form {
+        Form::Prepared => {
+            format!("the row does not fit max_allowed_packet, {packet_bytes_max} bytes")
+        }
+        Form::Text => format!(
+            "the row as text does not fit max_allowed_packet, {packet_bytes_max} bytes, and the \
+             server has no room to prepare its statement: raise max_prepared_stmt_count"
+        ),
+    };
+    error::refused(Refusal::TooLarge, PACKET_TOO_LARGE, &message)
+}
+
 /// Sends until it is no deadlock.
-async fn send_repeatedly(session: &mut Session, fence: &Fence, rows: Write<'_>) -> Sent {
+async fn send_repeatedly(
+    session: &mut Session,
+    fence: &Fence,
+    rows: Write<'_>,
+    until: Instant,
+) -> Sent {
     let mut repeats = 0;
     loop {
         match rows.send(session, fence).await {
-            Err(failure) if failure.code == Some(DEADLOCK) && repeats < DEADLOCK_REPEATS_MAX => {
+            Err(failure)
+                if failure.code == Some(DEADLOCK)
+                    && repeats < DEADLOCK_REPEATS_MAX
+                    && Instant::now() < until =>
+            {
                 repeats += 1;
                 let pause_us = session.random.random_range(0..=REPEAT_PAUSE_US_MAX);
                 sleep(Duration::from_micros(pause_us)).await;
@@ -209,7 +278,10 @@ async fn write_singly(
     let mut done = Vec::with_capacity(rows.len());
     while done.len() < rows.len() {
         let row = rows.part(done.len()..done.len() + 1);
-        done.extend(outcomes(1, send_repeatedly(session, fence, row).await));
+        done.extend(outcomes(
+            1,
+            send_repeatedly(session, fence, row, until).await,
+        ));
         if let Some(rest) = done.last().and_then(|last| rest_after(last, until)) {
             done.resize(rows.len(), rest);
         }

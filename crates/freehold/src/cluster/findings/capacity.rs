@@ -53,8 +53,9 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
         "max_prepared_stmt_count",
         routers * per_router,
         &format!(
-            "{routers} × {per_router} prepared statements of routers; beyond the limit every new \
-             size of a batch fails."
+            "{routers} × {per_router} prepared statements of routers; beyond the limit new sizes of \
+             a batch go as text, which costs more, and a PUT whose value is larger than half of \
+             max_allowed_packet fails."
         ),
     );
 }
