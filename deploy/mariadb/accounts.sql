@@ -20,8 +20,4 @@ GRANT CREATE, ALTER, DROP, INDEX, CREATE VIEW, SHOW VIEW, SELECT, INSERT, UPDATE
     ON freehold.* TO 'freehold_schema'@'%';
 
 -- To see how far behind a replica is (SHOW REPLICA STATUS): sweeping stops while one lags.
-GRANT REPLICA MONITOR ON *.* TO 'freehold'@'%', 'freehold_sweeper'@'%', 'freehold_schema'@'%';
-
--- To see how many deleted rows wait to be purged (information_schema.INNODB_METRICS): sweeping
--- stops while it is too many. The right also shows other accounts' running statements.
-GRANT PROCESS ON *.* TO 'freehold_sweeper'@'%';
+GRANT REPLICA MONITOR ON *.* TO 'freehold_sweeper'@'%';

@@ -20,7 +20,7 @@ GRANT CREATE, ALTER, DROP, INDEX, CREATE VIEW, SHOW VIEW, SELECT, INSERT, UPDATE
     ON freehold.* TO 'freehold_schema'@'%';
 
 -- To see how far behind a replica is (SHOW REPLICA STATUS): sweeping stops while one lags.
-GRANT REPLICATION CLIENT ON *.* TO 'freehold'@'%', 'freehold_sweeper'@'%', 'freehold_schema'@'%';
+GRANT REPLICATION CLIENT ON *.* TO 'freehold_sweeper'@'%';
 
 -- To see how many deleted rows wait to be purged (information_schema.INNODB_METRICS): sweeping
 -- stops while it is too many. The right also shows other accounts' running statements.

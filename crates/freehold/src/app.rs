@@ -4,7 +4,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use freehold_router::{Listeners, Router, RouterSettings, ShardSpec, serve};
-use freehold_storage::dsn::Password;
 use freehold_sweeper::{Holder, Sweeper, SweeperMetrics, SweeperSettings};
 use prometheus_client::registry::Registry;
 use rand::{Rng as _, rngs::StdRng};
@@ -50,7 +49,7 @@ impl App {
             &mut registry,
             random.next_u64(),
         );
-        let account = sweeper_account(&config.sweeper);
+        let account = Account::of_sweeper(&config.sweeper);
         let swept = servers(shards, account.as_ref(), connect_timeout, random);
         let stop_sweeping = CancellationToken::new();
         let sweepers = start_sweepers(config, swept, &mut registry, random, &stop_sweeping);
@@ -138,18 +137,6 @@ fn router_settings(config: &Config) -> RouterSettings {
 /// The config's check has bounded it far below what memory can address.
 fn number(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-fn sweeper_account(section: &SweeperSection) -> Option<Account> {
-    let password = match (&section.password_file, &section.password_env) {
-        (Some(file), _) => Password::File(file.into()),
-        (None, Some(variable)) => Password::Env(variable.clone()),
-        (None, None) => Password::None,
-    };
-    Some(Account {
-        user: section.user.clone()?,
-        password,
-    })
 }
 
 pub(crate) fn sweeper_settings(section: &SweeperSection) -> SweeperSettings {

@@ -63,6 +63,8 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Exit, Failure> {
 /// The servers of a config, for the commands that work on them directly.
 struct Site {
     shards: Vec<ShardServers>,
+    /// The same servers as the sweeper opens them; none if this config does not sweep.
+    swept: Vec<ShardServers>,
     wanted: Wanted,
     /// Of embedded shards, if they are to be changed.
     lock: Option<FolderLock>,
@@ -84,7 +86,13 @@ fn open_site(
     };
     let account = account.and_then(Account::of_args);
     let connect_timeout = Duration::from_millis(config.lanes.connect_timeout_ms);
+    let sweeper = Account::of_sweeper(&config.sweeper);
+    let swept = match config.sweeper.enabled {
+        true => servers(&shards, sweeper.as_ref(), connect_timeout, random),
+        false => Vec::new(),
+    };
     Ok(Site {
+        swept,
         shards: servers(&shards, account.as_ref(), connect_timeout, random),
         wanted: Wanted {
             value_bytes_max: config.server.value_bytes_max,
@@ -92,6 +100,7 @@ fn open_site(
             read_lanes: config.lanes.reads,
             write_lanes: config.lanes.writes,
             own_account: account.is_none(),
+            replica_lag_max: Duration::from_millis(config.sweeper.replica_lag_ms_max),
         },
         lock,
     })

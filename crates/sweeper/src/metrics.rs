@@ -100,7 +100,8 @@ impl SweeperMetrics {
         );
         registry.register(
             "waiting",
-            "1 for the reason why this router does not sweep the shard now",
+            "1 for the reason why this router does not sweep the shard now: replica is too far \
+             behind, replica_silent does not say how far",
             self.waiting.clone(),
         );
         registry.register(

@@ -19,7 +19,7 @@ async fn a_replica_that_stands_still_stops_it(engine: Engine) -> Result {
     shard.put_expired("while", 500).await?;
     sweeper
         .until("it waits for the replica", |_| {
-            sweeper.waits_for() == Some("replica")
+            sweeper.waits_for() == Some("replica_silent")
         })
         .await;
     let why = sweeper

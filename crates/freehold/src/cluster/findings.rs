@@ -7,16 +7,18 @@ mod account;
 mod capacity;
 mod clock;
 mod durability;
+mod grants;
 mod log;
 mod role;
+mod sweeper;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use freehold_core::limits::VALUE_BYTES_MAX_DEFAULT;
-use freehold_storage::schema::ServerFacts;
+use freehold_storage::{StorageError, schema::ServerFacts};
 use serde::Serialize;
 
 use super::survey::{Role, Seen, Surveyed};
@@ -107,6 +109,8 @@ pub(crate) struct Wanted {
     pub(crate) write_lanes: u64,
     /// Whether it is the routers' own account that asks: another one's rights say nothing.
     pub(crate) own_account: bool,
+    /// How far a replica may be behind while its shard is swept.
+    pub(crate) replica_lag_max: Duration,
 }
 
 impl Default for Wanted {
@@ -117,6 +121,7 @@ impl Default for Wanted {
             read_lanes: 2,
             write_lanes: 2,
             own_account: true,
+            replica_lag_max: Duration::from_secs(5),
         }
     }
 }
@@ -130,20 +135,7 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
             findings: Vec::new(),
         };
         match &server.seen {
-            Err(error) => judge.add(
-                Severity::Error,
-                Topic::Reach,
-                "the server",
-                Words {
-                    found: &error.to_string(),
-                    wanted: "an answer",
-                    why: "Its keys are not served.",
-                },
-                vec![format!(
-                    "start it, or set address and account of shard '{}' right in the config",
-                    server.shard
-                )],
-            ),
+            Err(error) => unreachable(&mut judge, error),
             Ok(seen) => {
                 log::judge(&mut judge, seen);
                 durability::judge(&mut judge, seen);
@@ -153,6 +145,7 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
                 if wanted.own_account {
                     account::judge(&mut judge, seen);
                 }
+                sweeper::judge(&mut judge, seen, wanted);
                 tables::judge(&mut judge, seen, servers);
             }
         }
@@ -160,6 +153,36 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
         findings.append(&mut judge.findings);
     }
     findings
+}
+
+fn unreachable(judge: &mut Judge<'_>, error: &StorageError) {
+    let why = match judge.server.role {
+        Role::Master => "Its keys are not served.",
+        Role::Replica => {
+            "EVENTUAL reads go elsewhere, and the shard is not swept: nobody knows how far the \
+             replica is behind, and deleting could put it further."
+        }
+    };
+    let mend = format!(
+        "start it, or set address and account of shard '{}' right in the config{}",
+        judge.server.shard,
+        match judge.server.role {
+            Role::Master => "",
+            Role::Replica => ", or take it out of there for as long as it is down",
+        }
+    );
+    let words = Words {
+        found: &error.to_string(),
+        wanted: "an answer",
+        why,
+    };
+    judge.add(
+        Severity::Error,
+        Topic::Reach,
+        "the server",
+        words,
+        vec![mend],
+    );
 }
 
 /// One server before its judges.

@@ -8,7 +8,10 @@ use freehold_storage::{
 };
 use rand::{Rng as _, rngs::StdRng};
 
-use crate::{args::AccountArgs, config::ShardConfig};
+use crate::{
+    args::AccountArgs,
+    config::{ShardConfig, SweeperSection},
+};
 
 /// The servers of one shard.
 #[derive(Debug, Clone)]
@@ -37,6 +40,19 @@ impl Account {
         };
         Some(Self {
             user: args.user.clone()?,
+            password,
+        })
+    }
+
+    /// The account of `[sweeper]`, if it names one.
+    pub(crate) fn of_sweeper(section: &SweeperSection) -> Option<Self> {
+        let password = match (&section.password_file, &section.password_env) {
+            (Some(file), _) => Password::File(file.into()),
+            (None, Some(variable)) => Password::Env(variable.clone()),
+            (None, None) => Password::None,
+        };
+        Some(Self {
+            user: section.user.clone()?,
             password,
         })
     }

@@ -1,5 +1,7 @@
 //! Asking each server what it is, how it is set, and how far its tables are.
 
+use std::time::Duration;
+
 use freehold_storage::{
     Server, StorageError,
     schema::{SchemaState, ServerFacts},
@@ -35,6 +37,8 @@ pub(crate) struct Surveyed {
     /// The schema that holds the tables; `None` for an embedded file.
     pub(crate) database: Option<String>,
     pub(crate) seen: Result<Seen, StorageError>,
+    /// What the sweeper's account finds there; `None` if it was not asked.
+    pub(crate) watched: Option<Result<Watched, StorageError>>,
 }
 
 /// What a server said.
@@ -42,6 +46,15 @@ pub(crate) struct Surveyed {
 pub(crate) struct Seen {
     pub(crate) facts: ServerFacts,
     pub(crate) state: SchemaState,
+}
+
+/// What the sweeper's account finds on a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    pub(crate) grants: Vec<String>,
+    /// On a master the undo records that wait to be purged, on a replica its lag in milliseconds;
+    /// `None` if the server cannot say.
+    pub(crate) seen: Result<Option<u64>, StorageError>,
 }
 
 /// Asks all masters, in the order of the config, each followed by its replicas if they are wanted.
@@ -66,6 +79,7 @@ pub(crate) async fn survey(shards: &[ShardServers], replicas: bool) -> Vec<Surve
                 address: server.address().to_owned(),
                 database: shard.database.clone(),
                 seen: look(server).await,
+                watched: None,
             }
         })
         .collect();
@@ -81,4 +95,36 @@ async fn look(server: &Server) -> Result<Seen, StorageError> {
         facts: connection.facts().await?,
         state: connection.state().await?,
     })
+}
+
+/// Looks at what [`survey`] found with replicas once more, with the sweeper's account, which
+/// `shards` are opened with. Embedded files and servers that did not answer are left out.
+pub(crate) async fn watch(surveyed: &mut [Surveyed], shards: &[ShardServers]) {
+    let servers = shards
+        .iter()
+        .flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas));
+    let asked: Vec<_> = surveyed
+        .iter_mut()
+        .zip(servers)
+        .filter(|(found, _)| found.seen.is_ok() && found.database.is_some())
+        .map(|(found, server)| async move {
+            found.watched = Some(look_as_sweeper(server, found.role).await);
+        })
+        .collect();
+    stream::iter(asked)
+        .for_each_concurrent(SERVERS_AT_ONCE, |asked| asked)
+        .await;
+}
+
+async fn look_as_sweeper(server: &Server, role: Role) -> Result<Watched, StorageError> {
+    let grants = server.connect_schema().await?.facts().await?.grants;
+    let mut connection = server.connect_sweep().await?;
+    let seen = match role {
+        Role::Master => connection.purge_backlog().await,
+        Role::Replica => connection.replica_lag().await.map(|lag| {
+            let ms = |lag: Duration| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+            lag.map(ms)
+        }),
+    };
+    Ok(Watched { grants, seen })
 }

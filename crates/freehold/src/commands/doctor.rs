@@ -10,7 +10,7 @@ use crate::{
     args::{AccountArgs, ConfigArgs},
     cluster::{
         findings::{Finding, Severity, findings},
-        survey::{Surveyed, survey},
+        survey::{Surveyed, survey, watch},
     },
     exit::{Exit, Failure},
     output::{Output, bold, dim, human, table},
@@ -39,14 +39,20 @@ pub(crate) struct DoctorArgs {
 }
 
 pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<Exit, Failure> {
-    let Site { shards, wanted, .. } = open_site(
+    let Site {
+        shards,
+        swept,
+        wanted,
+        ..
+    } = open_site(
         &args.config,
         Some(&args.account),
         args.routers,
         false,
         &mut random()?,
     )?;
-    let surveyed = survey(&shards, true).await;
+    let mut surveyed = survey(&shards, true).await;
+    watch(&mut surveyed, &swept).await;
     let findings = findings(&surveyed, &wanted);
     if output.is_json() {
         let servers: Vec<_> = surveyed.iter().map(server_json).collect();

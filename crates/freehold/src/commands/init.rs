@@ -44,6 +44,7 @@ pub(crate) async fn run(args: InitArgs, output: Output) -> Result<Exit, Failure>
         shards,
         wanted,
         lock: _lock,
+        ..
     } = open_site(&args.config, Some(&args.account), 1, true, &mut random)?;
     let done = match init(&shards, &wanted, random.next_u64()).await {
         Err(ClusterError::Plan(error @ PlanError::Finished { .. })) if args.if_needed => {

@@ -68,6 +68,7 @@ async fn prepare_embedded(
         shards,
         wanted,
         lock,
+        ..
     } = open_site(args, None, 1, true, random)?;
     match init(&shards, &wanted, random.next_u64()).await {
         Ok(_) | Err(ClusterError::Plan(PlanError::Finished { .. })) => Ok(lock),

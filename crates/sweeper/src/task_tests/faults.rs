@@ -17,7 +17,7 @@ async fn a_frozen_replica_stops_it_but_does_not_cost_the_lease() {
     let settings = SweeperSettings::default();
     let sweeper = start_with(1, &master, std::slice::from_ref(&replica), settings);
     until("it waits for the replica", || {
-        sweeper.waits_for() == Some("replica")
+        sweeper.waits_for() == Some("replica_silent")
     })
     .await;
     for _ in 0..600 {

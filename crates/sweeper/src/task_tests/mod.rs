@@ -197,10 +197,11 @@ async fn it_stops_for_a_replica_and_for_the_purge_and_says_which() {
     let deleted = || master.world().deletions.len();
     until("it sweeps", || deleted() > 0).await;
 
-    for unfit in [None, Some(Duration::from_secs(6))] {
+    let late = Some(Duration::from_secs(6));
+    for (unfit, word) in [(None, "replica_silent"), (late, "replica")] {
         replica.world().lag = unfit;
         until("it waits for the replica", || {
-            sweeper.waits_for() == Some("replica")
+            sweeper.waits_for() == Some(word)
         })
         .await;
         assert!(

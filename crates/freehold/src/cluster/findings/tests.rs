@@ -1,9 +1,10 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use freehold_core::{SCHEMA_VERSION, ShardIdentity};
-use freehold_storage::{StorageError, schema::SchemaState};
+use freehold_storage::{Refusal, StorageError, schema::SchemaState};
 
 use super::*;
+use crate::cluster::survey::Watched;
 
 const WELL: [(&str, &str); 12] = [
     ("binlog_format", "ROW"),
@@ -51,6 +52,7 @@ fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &str)]) -> Su
             facts,
             state: ready(shard, 7, 0..=65_535),
         }),
+        watched: None,
     }
 }
 
@@ -318,6 +320,99 @@ fn rights_over_read_only_are_found_on_a_replica() {
         ..Wanted::default()
     };
     assert_eq!(findings(&servers, &wanted), []);
+}
+
+/// A server as an account finds it that has these rights besides those on the database.
+fn watched(role: Role, engine: &str, seen: Result<Option<u64>, StorageError>) -> Surveyed {
+    Surveyed {
+        watched: Some(Ok(Watched {
+            grants: vec!["GRANT SELECT, DELETE, UPDATE ON `db`.* TO `s`@`%`".into()],
+            seen,
+        })),
+        ..server("a", role, engine, &[])
+    }
+}
+
+fn denied() -> StorageError {
+    StorageError::Refused {
+        refusal: Refusal::Denied,
+        code: 1227,
+        message: "access denied".into(),
+    }
+}
+
+#[test]
+fn an_account_that_cannot_sweep_is_found() {
+    let mut servers = [watched(Role::Master, "MySQL", Ok(Some(0)))];
+    assert_eq!(judge_all(&servers), []);
+    // The rights of a router alone.
+    let requests = "GRANT SELECT, INSERT, UPDATE, DELETE ON `db`.`store` TO `u`@`%`";
+    let reads = "GRANT SELECT ON `db`.`shard` TO `u`@`%`";
+    let slots = "GRANT SELECT ON `db`.`slots` TO `u`@`%`";
+    servers[0].watched = Some(Ok(Watched {
+        grants: [requests, reads, slots].map(Into::into).to_vec(),
+        seen: Ok(Some(0)),
+    }));
+    let finding = only(&servers, "the sweeper's account");
+    assert_eq!(finding.severity, Severity::Error);
+    assert!(!finding.stops_init());
+    assert_eq!(
+        finding.mend[0],
+        "GRANT SELECT, UPDATE ON `db`.`leases` TO `u`@`%`;"
+    );
+    // There is nothing to give rights on yet.
+    seen(&mut servers[0]).state = SchemaState::Absent;
+    only(&servers, "tables");
+    servers[0].watched = Some(Err(denied()));
+    seen(&mut servers[0]).state = ready("a", 7, 0..=65_535);
+    assert!(
+        only(&servers, "the sweeper's account")
+            .found
+            .contains("access denied")
+    );
+}
+
+#[test]
+fn what_a_sweeper_cannot_see_is_found_with_the_right_that_shows_it() {
+    let finding = only(
+        &[watched(Role::Master, "MySQL", Err(denied()))],
+        "the sweeper's account",
+    );
+    assert_eq!(finding.severity, Severity::Advice);
+    assert_eq!(finding.mend, ["GRANT PROCESS ON *.* TO `s`@`%`;"]);
+    for (engine, right) in [
+        ("MySQL", "REPLICATION CLIENT"),
+        ("MariaDB", "REPLICA MONITOR"),
+    ] {
+        let pair = |seen| {
+            [
+                watched(Role::Master, engine, Ok(None)),
+                watched(Role::Replica, engine, seen),
+            ]
+        };
+        let finding = only(&pair(Err(denied())), "the sweeper's account");
+        assert_eq!(finding.severity, Severity::Error);
+        assert_eq!(finding.mend, [format!("GRANT {right} ON *.* TO `s`@`%`;")]);
+        for lag_ms in [None, Some(5_001)] {
+            let finding = only(&pair(Ok(lag_ms)), "replication");
+            assert_eq!(finding.severity, Severity::Warning);
+            assert!(finding.why.starts_with("Sweeping of the shard stops"));
+        }
+        assert_eq!(judge_all(&pair(Ok(Some(5_000)))), []);
+    }
+}
+
+#[test]
+fn a_replica_that_is_down_is_said_to_stop_sweeping() {
+    let mut servers = [
+        server("a", Role::Master, "MySQL", &[]),
+        server("a", Role::Replica, "MySQL", &[]),
+    ];
+    servers[1].seen = Err(StorageError::Unreachable {
+        reason: "connection refused".into(),
+    });
+    let finding = only(&servers, "the server");
+    assert!(finding.why.contains("the shard is not swept"));
 }
 
 #[test]
