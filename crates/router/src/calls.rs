@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use freehold_core::{Key, Route};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -81,7 +82,10 @@ impl Calls {
                     self.shards
                         .dispatch(Request::new(operation, level, received, deadline, reply));
                 }
-                Err(failure) => results.push(Some(Err(failure))),
+                Err(failure) => {
+                    self.shards.unrouted.refused(&failure);
+                    results.push(Some(Err(failure)));
+                }
             }
         }
         drop(channel);
@@ -95,6 +99,16 @@ impl Calls {
             .into_iter()
             .map(|ending| ending.unwrap_or(Err(Failure::ShuttingDown)))
             .collect()
+    }
+
+    /// The name of the shard that serves an operation's key; empty if none does.
+    #[must_use]
+    pub fn owner(&self, operation: &Operation) -> &str {
+        let slot = operation.key().map(Key::slot);
+        match slot.map(|slot| self.shards.map.load().route(slot)) {
+            Some(Route::Owner { shard, .. }) => &self.shards.shard(shard).name,
+            _ => "",
+        }
     }
 
     /// The deadline of a call that arrived now.

@@ -219,7 +219,6 @@ impl Lane {
         let cut = cut(&mut self.backlog, limits, Instant::now(), place);
         self.parts.queue.release(cut.freed_keys, cut.freed_bytes);
         for mut request in cut.late {
-            self.parts.metrics.late();
             request.end_late(&self.name);
         }
         if !cut.elsewhere.is_empty() {
@@ -288,14 +287,13 @@ impl Lane {
     fn end_late_waiting(&mut self, now: Instant) {
         self.parts.queue.drain_into(&mut self.backlog);
         let (mut keys, mut bytes) = (0, 0);
-        let (name, metrics) = (&self.name, &self.parts.metrics);
+        let name = &self.name;
         self.backlog.retain_mut(|request| {
             if request.deadline > now {
                 return true;
             }
             keys += 1;
             bytes += request.operation.bytes();
-            metrics.late();
             request.end_late(name);
             false
         });

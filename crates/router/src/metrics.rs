@@ -15,6 +15,7 @@ use prometheus_client::{
 use tonic::Code;
 
 use crate::{
+    failure::Failure,
     request::{Ending, Kind},
     status,
 };
@@ -28,6 +29,7 @@ struct OperationLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorLabels {
     shard: String,
+    operation: &'static str,
     reason: &'static str,
 }
 
@@ -39,6 +41,7 @@ struct ShardLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabels {
     method: &'static str,
+    shard: String,
     code: &'static str,
 }
 
@@ -69,6 +72,7 @@ pub struct Metrics {
     operation_seconds: Family<OperationLabels, Histogram, Seconds>,
     statement_seconds: Family<OperationLabels, Histogram, Seconds>,
     statement_rows: Family<OperationLabels, Histogram, RowCounts>,
+    statement_errors: Family<ErrorLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     turned_away: Family<ShardLabels, Counter>,
 }
@@ -81,17 +85,20 @@ impl Metrics {
             operation_seconds: Family::new_with_constructor(Seconds),
             statement_seconds: Family::new_with_constructor(Seconds),
             statement_rows: Family::new_with_constructor(RowCounts),
+            statement_errors: Family::default(),
             errors: Family::default(),
             turned_away: Family::default(),
         };
         registry.register(
             "requests",
-            "gRPC calls that ended, by method and status code",
+            "gRPC calls that ended, by method, the shard of their key (empty for calls on many, whose \
+             items are operations) and status code",
             metrics.requests.clone(),
         );
         registry.register_with_unit(
             "operation",
-            "From receiving one operation to its answer, queue included",
+            "From receiving one operation (a call on one key, an item of a batch or a pipeline, a \
+             stretch of a scan) to what its caller was answered, queue included",
             Unit::Seconds,
             metrics.operation_seconds.clone(),
         );
@@ -107,8 +114,15 @@ impl Metrics {
             metrics.statement_rows.clone(),
         );
         registry.register(
+            "statement_errors",
+            "Statements that failed at a database, seen by a caller or not: unreachable (nothing \
+             was sent), lost (no answer), refused (an error number)",
+            metrics.statement_errors.clone(),
+        );
+        registry.register(
             "errors",
-            "Operations that ended without their answer, by reason",
+            "Operations whose callers were answered with a failure, by its reason; shard and \
+             operation are empty where it got no further than its message",
             metrics.errors.clone(),
         );
         registry.register(
@@ -119,51 +133,120 @@ impl Metrics {
         metrics
     }
 
-    /// Counts one gRPC call.
+    /// Counts one gRPC call that is not of one shard.
     pub fn request(&self, method: &'static str, code: Code) {
+        self.request_of(method, "", code);
+    }
+
+    /// Counts one gRPC call.
+    pub fn request_of(&self, method: &'static str, shard: &str, code: Code) {
         self.requests
             .get_or_create(&MethodLabels {
                 method,
+                shard: shard.to_owned(),
                 code: code_name(code),
             })
             .inc();
     }
 
-    /// The metrics of one lane of a shard, looked up once.
+    /// The metrics of a shard's lanes, looked up once.
     #[must_use]
-    pub fn lane(&self, shard: &Arc<str>) -> LaneMetrics {
-        let labels = |kind: Kind| OperationLabels {
-            shard: shard.to_string(),
-            operation: kind.as_str(),
-        };
-        let per_kind = Kind::ALL.map(|kind| KindMetrics {
-            operation_seconds: self.operation_seconds.get_or_create_owned(&labels(kind)),
-            statement_seconds: self.statement_seconds.get_or_create_owned(&labels(kind)),
-            statement_rows: self.statement_rows.get_or_create_owned(&labels(kind)),
+    pub fn lane(&self, shard: &str) -> LaneMetrics {
+        let per_kind = Kind::ALL.map(|kind| {
+            let labels = operation_labels(shard, kind);
+            StatementMetrics {
+                seconds: self.statement_seconds.get_or_create_owned(&labels),
+                rows: self.statement_rows.get_or_create_owned(&labels),
+            }
         });
         LaneMetrics {
-            shard: shard.clone(),
+            shard: shard.into(),
             per_kind: Arc::new(per_kind),
-            errors: self.errors.clone(),
+            errors: self.statement_errors.clone(),
             turned_away: self.turned_away.get_or_create_owned(&ShardLabels {
-                shard: shard.to_string(),
+                shard: shard.to_owned(),
             }),
         }
+    }
+
+    /// The metrics of a shard's operations, looked up once.
+    #[must_use]
+    pub fn operations(&self, shard: &str) -> Arc<OperationMetrics> {
+        let seconds = |kind| {
+            let labels = operation_labels(shard, kind);
+            self.operation_seconds.get_or_create_owned(&labels)
+        };
+        Arc::new(OperationMetrics {
+            shard: shard.to_owned(),
+            seconds: Some(Kind::ALL.map(seconds)),
+            errors: self.errors.clone(),
+        })
+    }
+
+    /// The metrics of operations that no shard serves.
+    #[must_use]
+    pub fn unrouted(&self) -> Arc<OperationMetrics> {
+        Arc::new(OperationMetrics {
+            shard: String::new(),
+            seconds: None,
+            errors: self.errors.clone(),
+        })
+    }
+}
+
+fn operation_labels(shard: &str, kind: Kind) -> OperationLabels {
+    OperationLabels {
+        shard: shard.to_owned(),
+        operation: kind.as_str(),
+    }
+}
+
+/// What is counted of operations as their callers see them end, each of them once.
+#[derive(Debug)]
+pub struct OperationMetrics {
+    shard: String,
+    /// By kind; absent where there is no shard whose speed it would show.
+    seconds: Option<[Histogram; Kind::ALL.len()]>,
+    errors: Family<ErrorLabels, Counter>,
+}
+
+impl OperationMetrics {
+    /// One operation was answered.
+    pub fn ended(&self, kind: Kind, took: Duration, ending: &Ending) {
+        if let Some(seconds) = &self.seconds {
+            seconds[kind as usize].observe(took.as_secs_f64());
+        }
+        if let Err(failure) = ending {
+            self.error(kind.as_str(), failure);
+        }
+    }
+
+    /// Something was refused before it became an operation.
+    pub fn refused(&self, failure: &Failure) {
+        self.error("", failure);
+    }
+
+    fn error(&self, operation: &'static str, failure: &Failure) {
+        let labels = ErrorLabels {
+            shard: self.shard.clone(),
+            operation,
+            reason: status::reason(failure),
+        };
+        self.errors.get_or_create(&labels).inc();
     }
 }
 
 #[derive(Debug)]
-struct KindMetrics {
-    operation_seconds: Histogram,
-    statement_seconds: Histogram,
-    statement_rows: Histogram,
+struct StatementMetrics {
+    seconds: Histogram,
+    rows: Histogram,
 }
 
 /// What a lane counts.
 #[derive(Debug, Clone)]
 pub struct LaneMetrics {
     shard: Arc<str>,
-    per_kind: Arc<[KindMetrics; Kind::ALL.len()]>,
+    per_kind: Arc<[StatementMetrics; Kind::ALL.len()]>,
     errors: Family<ErrorLabels, Counter>,
     turned_away: Counter,
 }
@@ -173,42 +256,28 @@ impl LaneMetrics {
     #[allow(clippy::cast_precision_loss)]
     pub fn statement(&self, kind: Kind, rows: usize, took: Duration) {
         let metrics = &self.per_kind[kind as usize];
-        metrics.statement_seconds.observe(took.as_secs_f64());
-        metrics.statement_rows.observe(rows as f64);
+        metrics.seconds.observe(took.as_secs_f64());
+        metrics.rows.observe(rows as f64);
     }
 
-    /// One operation that ended.
-    pub fn ended(&self, kind: Kind, took: Duration, ending: &Ending) {
-        self.per_kind[kind as usize]
-            .operation_seconds
-            .observe(took.as_secs_f64());
-        if let Err(failure) = ending {
-            self.error(status::reason(failure));
-        }
-    }
-
-    /// One operation whose deadline passed.
-    pub fn late(&self) {
-        self.error("DEADLINE_PASSED");
-    }
-
-    /// One statement that failed.
-    pub fn storage_error(&self, error: &StorageError) {
+    /// One statement that failed, or of which a row did.
+    pub fn storage_error(&self, kind: Kind, error: &StorageError) {
         tracing::debug!(shard = %self.shard, %error, "a statement failed");
+        let labels = ErrorLabels {
+            shard: self.shard.to_string(),
+            operation: kind.as_str(),
+            reason: match error {
+                StorageError::Unreachable { .. } => "unreachable",
+                StorageError::Lost { .. } => "lost",
+                StorageError::Refused { .. } => "refused",
+            },
+        };
+        self.errors.get_or_create(&labels).inc();
     }
 
     /// Operations that the fence turned away.
     pub fn turned_away(&self, operations: usize) {
         self.turned_away.inc_by(operations as u64);
-    }
-
-    fn error(&self, reason: &'static str) {
-        self.errors
-            .get_or_create(&ErrorLabels {
-                shard: self.shard.to_string(),
-                reason,
-            })
-            .inc();
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, metrics::OperationMetrics};
 
 /// One operation on one key, or on one stretch of a shard.
 #[derive(Debug, Clone)]
@@ -335,6 +335,8 @@ pub struct Request {
     pub repeats: u8,
     /// Bytes that the value had when a statement found it too large for its share; 0 before.
     pub value_bytes: usize,
+    /// Where its ending is counted: under the shard it was routed to last.
+    pub counted_by: Option<Arc<OperationMetrics>>,
     reply: Option<Reply>,
 }
 
@@ -358,6 +360,7 @@ impl Request {
             stage,
             repeats,
             value_bytes: 0,
+            counted_by: None,
             reply,
         }
     }
@@ -365,6 +368,10 @@ impl Request {
     /// Ends the request; only the first ending counts.
     pub fn end(&mut self, ending: Ending) {
         if let Some(reply) = self.reply.take() {
+            if let Some(metrics) = &self.counted_by {
+                let took = self.received.elapsed();
+                metrics.ended(self.operation.kind(), took, &ending);
+            }
             reply.send(Some(self.operation.kind()), ending);
         }
     }

@@ -69,9 +69,9 @@ impl Router {
         let arrivals = Arc::default();
         let shards = specs
             .iter()
-            .map(|spec| shard_of(spec, &settings, &arrivals));
-        let shards = shards.collect();
-        let shards = Arc::new(Shards::new(shards, settings.eventual_falls_back_to_master));
+            .map(|spec| shard_of(spec, &settings, &arrivals, &metrics));
+        let (shards, fall_back) = (shards.collect(), settings.eventual_falls_back_to_master);
+        let shards = Arc::new(Shards::new(shards, metrics.unrouted(), fall_back));
         registry.register_collector(Box::new(Gauges {
             shards: shards.clone(),
         }));
@@ -189,7 +189,12 @@ async fn run_again_after_panics<F: Future<Output = ()>>(queue: Arc<Queue>, lane:
     }
 }
 
-fn shard_of(spec: &ShardSpec, settings: &RouterSettings, arrivals: &Arc<Arrivals>) -> Shard {
+fn shard_of(
+    spec: &ShardSpec,
+    settings: &RouterSettings,
+    arrivals: &Arc<Arrivals>,
+    metrics: &Metrics,
+) -> Shard {
     let limits = QueueLimits {
         keys_max: settings.queue_keys_max,
         bytes_max: settings.queue_bytes_max,
@@ -209,6 +214,7 @@ fn shard_of(spec: &ShardSpec, settings: &RouterSettings, arrivals: &Arc<Arrivals
         next_replica: 0.into(),
         reload: tokio::sync::Notify::new(),
         loads: tokio::sync::watch::Sender::new(0),
+        operations: metrics.operations(&spec.name),
     }
 }
 

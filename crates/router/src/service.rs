@@ -1,6 +1,7 @@
 //! The gRPC service `KeyValue`: decodes, validates, asks, encodes. One file per kind of method.
 
 mod batch;
+mod counted;
 mod encode;
 mod pipeline;
 mod scan;
@@ -12,6 +13,7 @@ use freehold_proto::v1::{self, key_value_server::KeyValue};
 use futures::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use self::{counted::Counted, single::Single};
 use crate::{calls::Calls, failure::Failure, metrics::Metrics, status};
 
 /// Serves `KeyValue`.
@@ -31,16 +33,50 @@ impl KeyValueService {
         Self { calls, metrics }
     }
 
+    /// A call on one key.
     fn respond<T>(
+        &self,
+        method: &'static str,
+        single: Single<'_, T>,
+    ) -> Result<Response<T>, Status> {
+        let Single { shard, result } = single;
+        let code = result.as_ref().map_or_else(status::code, |_| Code::Ok);
+        self.metrics.request_of(method, shard, code);
+        result
+            .map(Response::new)
+            .map_err(|failure| status::to_status(&failure))
+    }
+
+    /// A call on many keys: its items have shards and endings of their own.
+    fn respond_whole<T>(
         &self,
         method: &'static str,
         result: Result<T, Failure>,
     ) -> Result<Response<T>, Status> {
-        let code = result.as_ref().map_or_else(status::code, |_| Code::Ok);
-        self.metrics.request(method, code);
-        result
-            .map(Response::new)
-            .map_err(|failure| status::to_status(&failure))
+        match result {
+            Ok(response) => {
+                self.metrics.request(method, Code::Ok);
+                Ok(Response::new(response))
+            }
+            Err(failure) => Err(self.refuse(method, &failure)),
+        }
+    }
+
+    /// A call that is counted when its stream ends.
+    fn respond_stream<T: 'static>(
+        &self,
+        method: &'static str,
+        stream: Result<ResponseStream<T>, Failure>,
+    ) -> Result<Response<ResponseStream<T>>, Status> {
+        let stream = stream.map_err(|failure| self.refuse(method, &failure))?;
+        let counted = Counted::new(stream, method, self.metrics.clone());
+        Ok(Response::new(Box::pin(counted)))
+    }
+
+    fn refuse(&self, method: &'static str, failure: &Failure) -> Status {
+        self.metrics.request(method, status::code(failure));
+        self.calls.shards.unrouted.refused(failure);
+        status::to_status(failure)
     }
 }
 
@@ -97,7 +133,7 @@ impl KeyValue for KeyValueService {
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         let deadline = self.calls.deadline(request.metadata());
         let result = batch::get(&self.calls, request.into_inner(), deadline).await;
-        self.respond("BatchGet", result)
+        self.respond_whole("BatchGet", result)
     }
 
     async fn batch_write(
@@ -106,7 +142,7 @@ impl KeyValue for KeyValueService {
     ) -> Result<Response<v1::BatchWriteResponse>, Status> {
         let deadline = self.calls.deadline(request.metadata());
         let result = batch::write(&self.calls, request.into_inner(), deadline).await;
-        self.respond("BatchWrite", result)
+        self.respond_whole("BatchWrite", result)
     }
 
     type ScanStream = ResponseStream<v1::ScanResponse>;
@@ -115,8 +151,7 @@ impl KeyValue for KeyValueService {
         &self,
         request: Request<v1::ScanRequest>,
     ) -> Result<Response<Self::ScanStream>, Status> {
-        let result = scan::start(&self.calls, request);
-        self.respond("Scan", result)
+        self.respond_stream("Scan", scan::start(&self.calls, request))
     }
 
     type PipelineStream = ResponseStream<v1::PipelineResponse>;
@@ -126,6 +161,6 @@ impl KeyValue for KeyValueService {
         request: Request<Streaming<v1::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
         let stream = pipeline::start(self.calls.clone(), request);
-        self.respond("Pipeline", Ok(stream))
+        self.respond_stream("Pipeline", Ok(stream))
     }
 }

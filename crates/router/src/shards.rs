@@ -13,6 +13,7 @@ use crate::{
     batch::Place,
     failure::Failure,
     handover::{Handover, Handovers},
+    metrics::OperationMetrics,
     queue::{Arrivals, Queue, QueueLimits, Refused},
     replica,
     request::{Kind, Level, Request},
@@ -135,6 +136,8 @@ pub struct Shard {
     pub reload: Notify,
     /// How many loads have ended.
     pub loads: watch::Sender<u64>,
+    /// Where its operations are counted.
+    pub operations: Arc<OperationMetrics>,
 }
 
 /// Shared by all lanes, loaders and services of a router.
@@ -151,13 +154,19 @@ pub struct Shards {
     cluster_id: OnceLock<u64>,
     /// Held while a new map is made of the old one.
     map_change: std::sync::Mutex<()>,
+    /// Where operations are counted that no shard serves.
+    pub unrouted: Arc<OperationMetrics>,
     eventual_falls_back_to_master: bool,
 }
 
 impl Shards {
     /// Nothing reached yet.
     #[must_use]
-    pub fn new(shards: Vec<Shard>, eventual_falls_back_to_master: bool) -> Self {
+    pub fn new(
+        shards: Vec<Shard>,
+        unrouted: Arc<OperationMetrics>,
+        eventual_falls_back_to_master: bool,
+    ) -> Self {
         let map = ShardMap::new(shards.iter().map(|shard| shard.name.clone()));
         Self {
             map: ArcSwap::from_pointee(map),
@@ -165,6 +174,7 @@ impl Shards {
             shards,
             cluster_id: OnceLock::new(),
             map_change: std::sync::Mutex::default(),
+            unrouted,
             eventual_falls_back_to_master,
         }
     }
@@ -313,8 +323,12 @@ impl Shards {
             let map = self.map.load();
             let shard = match self.route(&map, &request) {
                 Ok(shard) => self.shard(shard),
-                Err(failure) => return request.end(Err(failure)),
+                Err(failure) => {
+                    request.counted_by = Some(self.unrouted.clone());
+                    return request.end(Err(failure));
+                }
             };
+            request.counted_by = Some(shard.operations.clone());
             let Some(server) = self.server_for(shard, &request) else {
                 return request.end(Err(self.no_replica(shard)));
             };

@@ -154,9 +154,9 @@ mod tests {
         assert_eq!(
             counted,
             [
-                r#"{method="Put",code="INVALID_ARGUMENT"} 2"#,
-                r#"{method="Put",code="UNIMPLEMENTED"} 1"#,
-                r#"{method="unknown",code="UNIMPLEMENTED"} 2"#,
+                r#"{method="Put",shard="",code="INVALID_ARGUMENT"} 2"#,
+                r#"{method="Put",shard="",code="UNIMPLEMENTED"} 1"#,
+                r#"{method="unknown",shard="",code="UNIMPLEMENTED"} 2"#,
             ]
         );
     }

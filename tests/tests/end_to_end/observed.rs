@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
-const FAMILIES: [(&str, &str); 19] = [
+const FAMILIES: [(&str, &str); 20] = [
     ("freehold_requests", "counter"),
     ("freehold_operation_seconds", "histogram"),
     ("freehold_statement_seconds", "histogram"),
     ("freehold_statement_rows", "histogram"),
+    ("freehold_statement_errors", "counter"),
     ("freehold_errors", "counter"),
     ("freehold_turned_away", "counter"),
     ("freehold_queued_requests", "gauge"),
@@ -60,6 +61,12 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         .await?;
     let lost = keys_of(1, 2, "m").next().ok_or("endless")?;
     assert!(stub.put(put(&lost)).await.is_err());
+    // What only the holder of a lease knows is there once the sweeper has looked.
+    let due = "freehold_sweeper_rows_due{shard=";
+    until("the sweeper's first look", async || {
+        Ok(cluster.router.http_get("/metrics").await?.1.contains(due))
+    })
+    .await?;
     let (status, metrics) = cluster.router.http_get("/metrics").await?;
     assert_eq!(status, 200);
     let server = format!("127.0.0.1:{}", cluster.masters[0].port());
@@ -71,15 +78,18 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         );
     }
     for line in [
-        r#"freehold_requests_total{method="Put",code="OK"} 30"#,
-        r#"freehold_requests_total{method="Get",code="OK"} 30"#,
+        r#"freehold_requests_total{method="Put",shard="a",code="OK"} 30"#,
+        r#"freehold_requests_total{method="Get",shard="a",code="OK"} 30"#,
+        r#"freehold_requests_total{method="Put",shard="b",code="FAILED_PRECONDITION"} 1"#,
         // One that the method refused, and one that was too large to be read.
-        r#"freehold_requests_total{method="Put",code="INVALID_ARGUMENT"} 2"#,
-        r#"freehold_requests_total{method="unknown",code="UNIMPLEMENTED"} 1"#,
+        r#"freehold_requests_total{method="Put",shard="",code="INVALID_ARGUMENT"} 2"#,
+        r#"freehold_requests_total{method="unknown",shard="",code="UNIMPLEMENTED"} 1"#,
         r#"freehold_operation_seconds_count{shard="a",operation="put"} 30"#,
         r#"freehold_statement_rows_sum{shard="a",operation="put"} 30.0"#,
         r#"freehold_operation_seconds_count{shard="b",operation="get"} 0"#,
-        r#"freehold_errors_total{shard="b",reason="SCHEMA"} 1"#,
+        r#"freehold_errors_total{shard="b",operation="put",reason="SCHEMA"} 1"#,
+        r#"freehold_errors_total{shard="",operation="",reason="INVALID"} 1"#,
+        r#"freehold_statement_errors_total{shard="b",operation="put",reason="refused"} 1"#,
         r#"freehold_slots_owned{shard="a"} 32768"#,
         &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lanes="reads"}} 0"#),
         // Two for reads, two for writes, one for scans.
@@ -88,6 +98,65 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
+    Ok(())
+}
+
+/// What callers are told is what is counted, once, whatever the database answers afterwards.
+async fn every_operation_is_counted_as_its_caller_saw_it_end(engine: Engine) -> Result<()> {
+    let small = "[lanes]\nreads = 1\nqueue_keys_max = 128\n";
+    let mut cluster = Cluster::of_two(engine, small).await?;
+    let mut stub = wire::stub(&cluster.router).await?;
+    let keys: Vec<String> = keys_of(0, 2, "m").take(1_000).collect();
+    let put = |key: &str, seconds| {
+        let mut call = tonic::Request::new(v1::PutRequest {
+            key: key.to_owned().into(),
+            value: "v".into(),
+            ttl: None,
+        });
+        call.set_timeout(Duration::from_secs(seconds));
+        call
+    };
+    stub.put(put(&keys[0], 30)).await?;
+
+    cluster.masters[0].freeze()?;
+    let lost = stub.put(put(&keys[0], 1)).await;
+    assert!(lost.is_err_and(|status| status.code() == Code::Unknown));
+    let mut many = tonic::Request::new(v1::BatchGetRequest {
+        keys: keys.iter().map(|key| key.clone().into()).collect(),
+        read: None,
+    });
+    many.set_timeout(Duration::from_secs(1));
+    let results = stub.batch_get(many).await?.into_inner().results;
+    assert_eq!(results.len(), keys.len());
+    cluster.masters[0].thaw()?;
+    stub.put(put(&keys[0], 30)).await?;
+
+    let (_, metrics) = cluster.router.http_get("/metrics").await?;
+    let counted = |name: &str, labels: &str| {
+        let start = format!("freehold_{name}{{shard=\"a\",{labels}}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
+        line.map_or(0, |count| count.parse::<u64>().expect("a count"))
+    };
+    let errors = |operation: &str, reason: &str| {
+        let labels = format!(r#"operation="{operation}",reason="{reason}""#);
+        counted("errors_total", &labels)
+    };
+    assert_eq!(errors("put", "OUTCOME_UNKNOWN"), 1, "{metrics}");
+    assert_eq!(
+        counted("operation_seconds_count", r#"operation="put""#),
+        3,
+        "{metrics}"
+    );
+    // Of the reads some were on their way or waited, and for the rest there was no room.
+    let (full, timed_out) = (errors("get", "QUEUE_FULL"), errors("get", "READ_TIMED_OUT"));
+    let unsent = errors("get", "DEADLINE_BEFORE_SENDING");
+    assert!(full > 500, "{metrics}");
+    assert_eq!(full + timed_out + unsent, 1_000, "{metrics}");
+    assert_eq!(
+        counted("operation_seconds_count", r#"operation="get""#),
+        1_000,
+        "{metrics}"
+    );
     Ok(())
 }
 
@@ -174,5 +243,6 @@ fn request(service: &str) -> tonic::Request<HealthCheckRequest> {
 
 on_servers!(
     metrics_have_every_family_and_count_what_was_asked,
+    every_operation_is_counted_as_its_caller_saw_it_end,
     health_shows_a_shard_that_is_down_and_when_it_is_back,
 );

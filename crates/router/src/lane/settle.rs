@@ -9,7 +9,7 @@ use super::{Lane, Role, execute::Executed};
 use crate::{
     batch::{Batch, Rows},
     failure::Failure,
-    request::{Answer, Kind, Level, ReadAnswer, Request, Stage},
+    request::{Answer, Level, ReadAnswer, Request, Stage},
     shards::Standing,
 };
 
@@ -62,13 +62,19 @@ impl Lane {
         answer: impl Fn(usize, &T) -> Answer,
     ) {
         assert_eq!(outcomes.len(), batch.rows.len(), "one outcome per row");
-        let kind = batch.kind;
+        let failed = |outcome: &Outcome<T>| match outcome {
+            Outcome::Failed(error) => Some(error.clone()),
+            _ => None,
+        };
+        if let Some(error) = outcomes.iter().find_map(failed) {
+            self.parts.metrics.storage_error(batch.kind, &error);
+        }
         let (mut turned_away, mut unsent) = (Vec::new(), Vec::new());
         let mut unreachable = None;
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
             match &outcomes[row] {
                 Outcome::Applied(value) => {
-                    self.finish(&mut request, kind, Ok(answer(row, value)));
+                    request.end(Ok(answer(row, value)));
                 }
                 Outcome::FenceDisagrees => turned_away.push(request),
                 Outcome::Failed(error @ StorageError::Unreachable { .. }) => {
@@ -76,9 +82,8 @@ impl Lane {
                     unsent.push(request);
                 }
                 Outcome::Failed(error) => {
-                    self.parts.metrics.storage_error(error);
                     let failure = Failure::of_storage(&self.name, error, true);
-                    self.finish(&mut request, kind, Err(failure));
+                    request.end(Err(failure));
                 }
             }
         }
@@ -92,7 +97,7 @@ impl Lane {
 
     /// The whole statement failed.
     fn settle_failure(&mut self, mut batch: Batch, error: &StorageError) {
-        self.parts.metrics.storage_error(error);
+        self.parts.metrics.storage_error(batch.kind, error);
         let requests = std::mem::take(&mut batch.requests);
         let applied_nothing =
             !batch.kind.is_write() || matches!(error, StorageError::Unreachable { .. });
@@ -197,7 +202,7 @@ impl Lane {
             if let Some(Value::TooLarge { bytes }) = value {
                 if *bytes > VALUE_BYTES_MAX {
                     let failure = Failure::Misconfigured(unreadable(*bytes).into());
-                    self.finish(&mut request, batch.kind, Err(failure));
+                    request.end(Err(failure));
                 } else {
                     request.read_again(*bytes);
                     again.push(request);
@@ -209,7 +214,7 @@ impl Lane {
                 shard: shard.clone(),
                 from_replica,
             });
-            self.finish(&mut request, batch.kind, Ok(answer));
+            request.end(Ok(answer));
         }
         self.put_back(again);
         if !behind.is_empty() {
@@ -229,9 +234,8 @@ impl Lane {
     }
 
     fn end_all(&self, batch: Batch, ending: impl Fn(usize) -> Result<Answer, Failure>) {
-        let kind = batch.kind;
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
-            self.finish(&mut request, kind, ending(row));
+            request.end(ending(row));
         }
     }
 
@@ -246,22 +250,12 @@ impl Lane {
                 request.stage = Stage::Waiting;
                 to_master.push(request);
             } else {
-                let kind = request.operation.kind();
-                self.finish(&mut request, kind, Err(failure.clone()));
+                request.end(Err(failure.clone()));
             }
         }
         for request in to_master {
             self.parts.shards.dispatch(request);
         }
-    }
-
-    fn finish(&self, request: &mut Request, kind: Kind, ending: Result<Answer, Failure>) {
-        self.parts.metrics.ended(
-            kind,
-            self.last_used.saturating_duration_since(request.received),
-            &ending,
-        );
-        request.end(ending);
     }
 }
 

@@ -103,7 +103,10 @@ impl Inbound {
                 let request = Request::new(operation, level, received, deadline, reply);
                 self.calls.shards.dispatch(request);
             }
-            Err(failure) => reply.refuse(failure),
+            Err(failure) => {
+                self.calls.shards.unrouted.refused(&failure);
+                reply.refuse(failure);
+            }
         }
     }
 
