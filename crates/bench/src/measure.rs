@@ -1,23 +1,29 @@
 //! Lets callers loose on one target for a while, and counts.
 
 use std::{
-    fmt, fs,
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use bytes::Bytes;
 use hdrhistogram::Histogram;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    cluster::Cluster,
-    data,
+    counters::{Counted, Counters},
+    cpu,
+    data::DataSet,
     error::Error,
-    plan::{Plan, Workload},
-    targets::{Caller, Target},
+    plan::{Cell, Plan},
+    servers::{Processes, Servers},
+    targets::{Batcher, Caller, Callers, Target},
+    workload::{Generator, Inserted, Operation, Workload},
 };
 
 /// Latencies up to a minute, in microseconds, with three digits.
@@ -26,179 +32,368 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 /// Before counting begins: connections, caches and batches settle.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Kernel clock ticks in a second, as `/proc` counts CPU time on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
+/// The share of its calls that a store must have counted itself. It is asked a moment after the
+/// round began, so a little is missing always.
+const COUNTED_MIN: f64 = 0.7;
 
-/// One target, one workload, once.
+/// One target in one cell, once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) target: Target,
-    pub(crate) workload: Workload,
+    pub(crate) cell: Cell,
     pub(crate) repetition: u32,
 }
 
-/// What came of a round.
+/// What came of a round. CPU is in microseconds per operation.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Record {
     pub(crate) target: Target,
-    pub(crate) workload: Workload,
-    pub(crate) callers: usize,
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
     pub(crate) repetition: u32,
     pub(crate) operations: u64,
+    pub(crate) seconds: f64,
     pub(crate) rate_per_second: f64,
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
     pub(crate) p999_us: u64,
-    pub(crate) database_cpu_us_per_operation: f64,
-    pub(crate) router_cpu_us_per_operation: f64,
-    pub(crate) callers_cpu_us_per_operation: f64,
+    /// Of what keeps the rows.
+    pub(crate) database_cpu_us: f64,
+    /// Of what stands between it and the callers.
+    pub(crate) between_cpu_us: f64,
+    /// Of the callers, which are this program.
+    pub(crate) callers_cpu_us: f64,
+    /// What stands between occupies at the end.
+    pub(crate) between_memory_mib: f64,
+    /// What the store counted itself in the meantime.
+    pub(crate) counted: Counted,
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cell {
+            workload,
+            callers,
+            data,
+        } = self.cell;
         write!(
             f,
-            "{:>2} {} {:>8}: {:>8.0}/s  p50 {:>6} us  p99 {:>6} us  database {:>6.1} us  router {:>6.1} us  callers {:>6.1} us",
+            "{:>2} {:<7} {callers:>4} callers {:>5} B {:<15} {:>8.0}/s  p50 {:>6} us  p99 {:>6} us  cpu {:>6.1} + {:>6.1} + {:>6.1} us",
             self.repetition + 1,
-            self.workload.as_str(),
+            workload.as_str(),
+            data.value_bytes,
             self.target.as_str(),
             self.rate_per_second,
             self.p50_us,
             self.p99_us,
-            self.database_cpu_us_per_operation,
-            self.router_cpu_us_per_operation,
-            self.callers_cpu_us_per_operation
+            self.database_cpu_us,
+            self.between_cpu_us,
+            self.callers_cpu_us
         )
     }
+}
+
+/// What all callers of a round share.
+struct Shared {
+    round: Round,
+    rows: u64,
+    slow: Option<Duration>,
+    begin: Instant,
+    end: Instant,
+    /// One for all: as many as there are callers would not fit the processor's caches.
+    latencies: Mutex<Histogram<u64>>,
+    /// Calls that the store should have seen: a read with a write behind it is two.
+    calls: AtomicU64,
 }
 
 /// Measures one round.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) async fn measure(
-    cluster: &mut Cluster,
+    servers: &mut Servers,
     plan: &Plan,
     round: Round,
 ) -> Result<Record, Error> {
-    let callers = round.target.callers(cluster, plan.callers).await?;
-    let begin = Instant::now() + WARM_UP;
-    let end = begin + plan.duration;
-    // One for all: as many as there are callers would not fit the processor's caches.
-    let latencies = Arc::new(Mutex::new(histogram()));
-    let mut tasks = JoinSet::new();
-    for (index, caller) in (0_u64..).zip(callers) {
-        let seed = u64::from(round.repetition) << 32 | index;
-        let task = CallerTask {
-            caller,
-            round,
-            rows: cluster.rows,
-            value_bytes: cluster.value_bytes,
-            random: StdRng::seed_from_u64(seed),
-            latencies: latencies.clone(),
-        };
-        tasks.spawn(task.run(begin, end));
-    }
-    tokio::time::sleep_until(begin).await;
-    let (database, router) = cluster.processes()?;
-    // The callers are this process.
-    let cpu = || -> Result<[f64; 3], Error> {
-        let callers = std::process::id();
-        Ok([
-            cpu_seconds(database)?,
-            cpu_seconds(router)?,
-            cpu_seconds(callers)?,
-        ])
-    };
-    let before = cpu()?;
-    tokio::time::sleep_until(end).await;
-    let after = cpu()?;
+    let Round { target, cell, .. } = round;
+    let callers = target.callers(servers, plan, cell.callers).await?;
+    let mut counters = Counters::of(target, servers).await?;
+    let processes = servers.processes(target)?;
+    let begin = Instant::now() + WARM_UP.min(plan.duration);
+    let shared = Arc::new(Shared {
+        round,
+        rows: plan.rows_of(cell.data),
+        slow: plan
+            .slow
+            .and_then(|(slow, time)| (slow == target).then_some(time)),
+        begin,
+        end: begin + plan.duration,
+        latencies: Mutex::new(histogram()),
+        calls: AtomicU64::new(0),
+    });
+    let mut tasks = start(
+        callers,
+        &shared,
+        servers.inserted(target, cell.data).clone(),
+    );
+    tokio::time::sleep_until(shared.begin).await;
+    let (cpu_before, before) = (cpu_seconds(processes)?, counters.read().await?);
+    tokio::time::sleep_until(shared.end).await;
+    let (cpu_after, after) = (cpu_seconds(processes)?, counters.read().await?);
+    let between_memory_mib = processes.between.map_or(Ok(0.0), cpu::memory_mib)?;
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    let latencies = latencies.lock().expect("nobody panics with it");
+    let latencies = shared
+        .latencies
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let operations = latencies.len();
     let cpu_us =
-        |process: usize| (after[process] - before[process]) * 1e6 / operations.max(1) as f64;
-    Ok(Record {
-        target: round.target,
-        workload: round.workload,
-        callers: plan.callers,
+        |index: usize| (cpu_after[index] - cpu_before[index]) * 1e6 / operations.max(1) as f64;
+    let record = Record {
+        target,
+        cell,
         repetition: round.repetition,
         operations,
+        seconds: plan.duration.as_secs_f64(),
         rate_per_second: operations as f64 / plan.duration.as_secs_f64(),
         p50_us: latencies.value_at_quantile(0.5),
         p99_us: latencies.value_at_quantile(0.99),
         p999_us: latencies.value_at_quantile(0.999),
-        database_cpu_us_per_operation: cpu_us(0),
-        router_cpu_us_per_operation: cpu_us(1),
-        callers_cpu_us_per_operation: cpu_us(2),
-    })
+        database_cpu_us: cpu_us(0),
+        between_cpu_us: cpu_us(1),
+        callers_cpu_us: cpu_us(2),
+        between_memory_mib,
+        counted: after.since(before),
+    };
+    check_counters(&record, shared.calls.load(Ordering::Relaxed))?;
+    Ok(record)
+}
+
+fn start(
+    callers: Callers,
+    shared: &Arc<Shared>,
+    inserted: Arc<Inserted>,
+) -> JoinSet<Result<(), Error>> {
+    let mut tasks = JoinSet::new();
+    let generator = |index: u64| {
+        let Round {
+            cell, repetition, ..
+        } = shared.round;
+        let seed = u64::from(repetition) << 32 | index;
+        Generator::new(cell.workload, shared.rows, seed)
+    };
+    match callers {
+        Callers::OneByOne(callers) => {
+            for (index, caller) in (0..).zip(callers) {
+                let task = CallerTask {
+                    caller,
+                    shared: shared.clone(),
+                    generator: generator(index),
+                    inserted: inserted.clone(),
+                };
+                tasks.spawn(task.run());
+            }
+        }
+        Callers::Batches(batchers) => {
+            for (index, batcher) in (0..).zip(batchers) {
+                let task = BatchTask {
+                    batcher,
+                    shared: shared.clone(),
+                    generator: generator(index),
+                    inserted: inserted.clone(),
+                };
+                tasks.spawn(task.run());
+            }
+        }
+    }
+    tasks
+}
+
+/// The callers' count against the store's own: work that was never done must not count.
+#[allow(clippy::cast_precision_loss)]
+fn check_counters(record: &Record, calls: u64) -> Result<(), Error> {
+    let statements = record.counted.statements;
+    let is_enough = statements as f64 >= calls as f64 * COUNTED_MIN;
+    if record.target.is_one_statement_per_call() && !is_enough {
+        return Err(Error::Miscounted {
+            target: record.target.as_str(),
+            operations: calls,
+            statements,
+        });
+    }
+    Ok(())
+}
+
+fn cpu_seconds(processes: Processes) -> Result<[f64; 3], Error> {
+    Ok([
+        cpu::seconds(processes.database)?,
+        processes.between.map_or(Ok(0.0), cpu::seconds)?,
+        cpu::seconds(std::process::id())?,
+    ])
+}
+
+impl Shared {
+    /// Counts what began and ended in time.
+    fn record(&self, started: Instant, operations: u64, calls: u64) {
+        let ended = Instant::now();
+        if started < self.begin || ended > self.end {
+            return;
+        }
+        let us = u64::try_from((ended - started).as_micros()).unwrap_or(LATENCY_US_MAX);
+        let mut latencies = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let us = us.clamp(1, LATENCY_US_MAX);
+        // The highest value is in its range.
+        let _ = latencies.record_n(us, operations);
+        drop(latencies);
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    fn data(&self) -> DataSet {
+        self.round.cell.data
+    }
+
+    fn check(&self, is_right: bool, number: u64) -> Result<(), Error> {
+        let target = self.round.target.as_str();
+        is_right
+            .then_some(())
+            .ok_or(Error::WrongValue { target, number })
+    }
 }
 
 struct CallerTask {
     caller: Box<dyn Caller>,
-    round: Round,
-    rows: u64,
-    value_bytes: usize,
-    random: StdRng,
-    latencies: Arc<Mutex<Histogram<u64>>>,
+    shared: Arc<Shared>,
+    generator: Generator,
+    inserted: Arc<Inserted>,
 }
 
 impl CallerTask {
-    /// Calls until `end`; counts the calls that begin and end between `begin` and `end`.
-    async fn run(mut self, begin: Instant, end: Instant) -> Result<(), Error> {
+    /// Calls until the round's end.
+    async fn run(mut self) -> Result<(), Error> {
         loop {
             let started = Instant::now();
-            if started >= end {
+            if started >= self.shared.end {
                 return Ok(());
             }
-            self.call().await?;
-            let ended = Instant::now();
-            if started >= begin && ended <= end {
-                let us = u64::try_from((ended - started).as_micros()).unwrap_or(LATENCY_US_MAX);
-                let mut latencies = self.latencies.lock().expect("nobody panics with it");
-                latencies.saturating_record(us.max(1));
+            if let Some(time) = self.shared.slow {
+                tokio::time::sleep(time).await;
             }
+            let operation = self.generator.next(&self.inserted);
+            let calls = self.call(operation).await?;
+            self.shared.record(started, 1, calls);
         }
     }
 
-    async fn call(&mut self) -> Result<(), Error> {
-        let number = self.random.random_range(0..self.rows);
-        let key = data::key(number);
-        match self.round.workload {
-            Workload::Get => {
-                let value = self.caller.get(key).await?;
-                if value.is_some_and(|value| data::is_value_of(number, &value)) {
-                    Ok(())
-                } else {
-                    Err(Error::WrongValue {
-                        target: self.round.target.as_str(),
-                        number,
-                    })
-                }
+    /// Does it; returns how many calls that were.
+    async fn call(&mut self, operation: Operation) -> Result<u64, Error> {
+        let data = self.shared.data();
+        match operation {
+            Operation::Get(number) => {
+                self.get(number).await?;
             }
-            Workload::Put => {
-                let value = data::value(number, self.value_bytes);
-                self.caller.put(key, value).await
+            Operation::Put { number, expires } => {
+                let (key, value) = (data.key(number), data.value(number, self.generator.salt()));
+                self.caller.put(key, value, expires).await?;
+            }
+            Operation::Insert(number) => {
+                let (key, value) = (data.key(number), data.value(number, self.generator.salt()));
+                self.caller.put(key, value, false).await?;
+                self.inserted.end(number);
+            }
+            Operation::ReadThenPut(number) => {
+                self.get(number).await?;
+                let (key, value) = (data.key(number), data.value(number, self.generator.salt()));
+                self.caller.put(key, value, false).await?;
+                return Ok(2);
+            }
+            Operation::Scan { tag, rows } => {
+                let keys = data.keys_of_tag(tag);
+                let found = self.caller.scan(keys.start, keys.end, rows).await?;
+                let is_right = found.len() as u64 == rows
+                    && found
+                        .iter()
+                        .all(|(key, value)| data.is_row_of_tag(tag, key, value));
+                self.shared.check(is_right, tag)?;
             }
         }
+        Ok(1)
+    }
+
+    async fn get(&mut self, number: u64) -> Result<(), Error> {
+        let data = self.shared.data();
+        let value = self.caller.get(data.key(number)).await?;
+        let is_right = value.is_some_and(|value| data.is_value_of(number, &value))
+            || self.shared.round.target == Target::EmptyCall;
+        self.shared.check(is_right, number)
+    }
+}
+
+struct BatchTask {
+    batcher: Batcher,
+    shared: Arc<Shared>,
+    generator: Generator,
+    inserted: Arc<Inserted>,
+}
+
+impl BatchTask {
+    async fn run(mut self) -> Result<(), Error> {
+        let data = self.shared.data();
+        let workload = self.shared.round.cell.workload;
+        loop {
+            let started = Instant::now();
+            if started >= self.shared.end {
+                return Ok(());
+            }
+            if let Some(time) = self.shared.slow {
+                tokio::time::sleep(time).await;
+            }
+            let numbers = self.draw();
+            if workload == Workload::Get {
+                let keys: Vec<Bytes> = numbers.iter().map(|number| data.key(*number)).collect();
+                let rows = self.batcher.get(&keys).await?;
+                self.check(&numbers, &rows)?;
+            } else {
+                let salt = self.generator.salt();
+                let row = |number: &u64| (data.key(*number), data.value(*number, salt));
+                let rows: Vec<(Bytes, Bytes)> = numbers.iter().map(row).collect();
+                let expires = workload == Workload::PutTtl;
+                self.batcher.put(&rows, expires).await?;
+            }
+            self.shared.record(started, numbers.len() as u64, 1);
+        }
+    }
+
+    /// As many different keys as a batch has.
+    fn draw(&mut self) -> BTreeSet<u64> {
+        let mut numbers = BTreeSet::new();
+        while numbers.len() < self.batcher.width() {
+            match self.generator.next(&self.inserted) {
+                Operation::Get(number) | Operation::Put { number, .. } => numbers.insert(number),
+                other => unreachable!("{other:?} has no part in batches"),
+            };
+        }
+        numbers
+    }
+
+    fn check(&self, numbers: &BTreeSet<u64>, rows: &[(Bytes, Bytes)]) -> Result<(), Error> {
+        let data = self.shared.data();
+        self.shared
+            .check(rows.len() == numbers.len(), rows.len() as u64)?;
+        for (key, value) in rows {
+            let number = value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+            let number = number.unwrap_or_default();
+            let is_right = numbers.contains(&number)
+                && *key == data.key(number)
+                && data.is_value_of(number, value);
+            self.shared.check(is_right, number)?;
+        }
+        Ok(())
     }
 }
 
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds are constant and legal")
-}
-
-/// CPU time that a process has used, as the operating system counts it.
-fn cpu_seconds(pid: u32) -> Result<f64, Error> {
-    let path = PathBuf::from(format!("/proc/{pid}/stat"));
-    let text = fs::read_to_string(&path).map_err(|error| Error::Io { path, error })?;
-    // The name of the program stands in parentheses and may hold anything.
-    let fields = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum();
-    Ok(ticks / TICKS_PER_SECOND)
 }

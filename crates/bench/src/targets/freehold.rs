@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freehold_client::{Client, ClientOptions};
-use freehold_proto::v1::{GetRequest, PutRequest, key_value_client::KeyValueClient};
-use tonic::transport::Channel;
+use freehold_client::{Client, ClientOptions, ScanOptions};
+use freehold_proto::v1::{GetRequest, PutRequest, ScanRequest, key_value_client::KeyValueClient};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::Caller;
-use crate::{cluster::Cluster, error::Error};
+use super::{Caller, TTL};
+use crate::{error::Error, servers::Servers};
 
 /// Connections that unary callers share.
 const UNARY_CONNECTIONS: usize = 4;
@@ -16,29 +17,49 @@ struct Unary(KeyValueClient<Channel>);
 
 struct Pipelined(Client);
 
-pub(super) async fn unary_callers(
-    cluster: &Cluster,
-    count: usize,
-) -> Result<Vec<Box<dyn Caller>>, Error> {
-    let mut stubs = Vec::new();
+struct Empty(HealthClient<Channel>);
+
+async fn channels(servers: &Servers, count: usize) -> Result<Vec<Channel>, Error> {
+    let mut channels = Vec::new();
     for _ in 0..UNARY_CONNECTIONS.min(count) {
-        let address = format!("http://{}", cluster.router_address());
-        stubs.push(KeyValueClient::connect(address).await?);
+        let address = format!("http://{}", servers.router_address());
+        let endpoint = Endpoint::from_shared(address)?;
+        channels.push(endpoint.tcp_nodelay(true).connect().await?);
     }
-    let caller = |stub: &KeyValueClient<Channel>| Box::new(Unary(stub.clone())) as Box<dyn Caller>;
-    Ok(stubs.iter().cycle().take(count).map(caller).collect())
+    Ok(channels)
 }
 
-pub(super) async fn pipeline_callers(
-    cluster: &Cluster,
+pub(super) async fn unary_callers(
+    servers: &Servers,
     count: usize,
 ) -> Result<Vec<Box<dyn Caller>>, Error> {
-    // On a few cores that databases use too, one stream means the fullest packets.
+    let channels = channels(servers, count).await?;
+    let caller = |channel: &Channel| {
+        Box::new(Unary(KeyValueClient::new(channel.clone()))) as Box<dyn Caller>
+    };
+    Ok(channels.iter().cycle().take(count).map(caller).collect())
+}
+
+pub(super) async fn empty_callers(
+    servers: &Servers,
+    count: usize,
+) -> Result<Vec<Box<dyn Caller>>, Error> {
+    let channels = channels(servers, count).await?;
+    let caller =
+        |channel: &Channel| Box::new(Empty(HealthClient::new(channel.clone()))) as Box<dyn Caller>;
+    Ok(channels.iter().cycle().take(count).map(caller).collect())
+}
+
+pub(super) async fn client_callers(
+    servers: &Servers,
+    count: usize,
+    streams: usize,
+) -> Result<Vec<Box<dyn Caller>>, Error> {
     let options = ClientOptions {
-        streams: 1,
+        streams,
         ..ClientOptions::default()
     };
-    let client = Client::connect(&cluster.router_address(), &options).await?;
+    let client = Client::connect(&servers.router_address(), &options).await?;
     let caller = |_| Box::new(Pipelined(client.clone())) as Box<dyn Caller>;
     Ok((0..count).map(caller).collect())
 }
@@ -46,21 +67,38 @@ pub(super) async fn pipeline_callers(
 #[async_trait]
 impl Caller for Unary {
     async fn get(&mut self, key: Bytes) -> Result<Option<Bytes>, Error> {
-        let reply = self
-            .0
-            .get(GetRequest { key, read: None })
-            .await
-            .map_err(Box::new)?;
+        let reply = self.0.get(GetRequest { key, read: None }).await;
+        let reply = reply.map_err(Box::new)?;
         Ok(reply.into_inner().entry.map(|entry| entry.value))
     }
 
-    async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Error> {
-        let ttl = None;
-        self.0
-            .put(PutRequest { key, value, ttl })
-            .await
-            .map_err(Box::new)?;
+    async fn put(&mut self, key: Bytes, value: Bytes, expires: bool) -> Result<(), Error> {
+        let ttl = expires.then(|| TTL.try_into().expect("a day fits"));
+        let reply = self.0.put(PutRequest { key, value, ttl }).await;
+        reply.map_err(Box::new)?;
         Ok(())
+    }
+
+    async fn scan(
+        &mut self,
+        start: Bytes,
+        _end: Bytes,
+        rows: u64,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let request = ScanRequest {
+            prefix: start,
+            page_token: Bytes::new(),
+            page_size: u32::try_from(rows).unwrap_or(u32::MAX),
+            read: None,
+        };
+        let reply = self.0.scan(request).await.map_err(Box::new)?;
+        let (mut stream, mut found) = (reply.into_inner(), Vec::new());
+        while let Some(message) = stream.message().await.map_err(Box::new)? {
+            if let Some(entry) = message.entry {
+                found.push((message.key, entry.value));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -70,8 +108,41 @@ impl Caller for Pipelined {
         Ok(self.0.get(key).await?.entry.map(|entry| entry.value))
     }
 
-    async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Error> {
-        self.0.put(key, value).await?;
+    async fn put(&mut self, key: Bytes, value: Bytes, expires: bool) -> Result<(), Error> {
+        self.0.put(key, value).ttl(expires.then_some(TTL)).await?;
         Ok(())
+    }
+
+    async fn scan(
+        &mut self,
+        start: Bytes,
+        _end: Bytes,
+        rows: u64,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let options = ScanOptions {
+            prefix: start,
+            rows_max: u32::try_from(rows).unwrap_or(u32::MAX),
+            ..ScanOptions::default()
+        };
+        let mut scan = self.0.scan(&options).await?;
+        let mut found = Vec::new();
+        while let Some((key, entry)) = scan.next().await? {
+            found.push((key, entry.value));
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Caller for Empty {
+    async fn get(&mut self, _key: Bytes) -> Result<Option<Bytes>, Error> {
+        let service = String::new();
+        let reply = self.0.check(HealthCheckRequest { service }).await;
+        reply.map_err(Box::new)?;
+        Ok(None)
+    }
+
+    async fn put(&mut self, _key: Bytes, _value: Bytes, _expires: bool) -> Result<(), Error> {
+        unreachable!("an empty call has no part in writes")
     }
 }
