@@ -27,6 +27,7 @@ macro_rules! on_engine {
 }
 
 mod bad_config;
+mod commands;
 mod drain;
 mod drain_hard;
 mod fence;
