@@ -17,6 +17,19 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
          @@server_id mean other rows and another server. Sessions that are open keep the old \
          format: restart the routers.",
     );
+    is_written(judge, seen);
+    // The rest is the price of a log; where none is written, there is none.
+    if is_on(&seen.facts, "log_bin") == Some(false) {
+        return;
+    }
+    price(judge, seen);
+    positions(judge, seen);
+    if judge.server.role == Role::Replica {
+        replica(judge, seen);
+    }
+}
+
+fn is_written(judge: &mut Judge<'_>, seen: &Seen) {
     let master = judge.server.role == Role::Master;
     judge.variable(
         if master {
@@ -38,10 +51,10 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
             "A replica without a binary log cannot be promoted: nobody could copy it."
         },
     );
-    // The rest is the price of a log; where none is written, there is none.
-    if is_on(&seen.facts, "log_bin") == Some(false) {
-        return;
-    }
+}
+
+/// What makes it larger than it need be.
+fn price(judge: &mut Judge<'_>, seen: &Seen) {
     judge.variable(
         Severity::Advice,
         seen,
@@ -66,6 +79,10 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
             "The text of each statement stands in the log besides its rows, and doubles it.",
         );
     }
+}
+
+/// How replicas find their place in it.
+fn positions(judge: &mut Judge<'_>, seen: &Seen) {
     judge.variable(
         Severity::Advice,
         seen,
@@ -89,32 +106,34 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
         "Without it replicas find their place by file and offset, which mean nothing on another \
          master. It needs enforce_gtid_consistency = ON as well.",
     );
-    if judge.server.role == Role::Replica {
-        for name in ["log_slave_updates", "log_replica_updates"] {
-            judge.variable(
-                Severity::Advice,
-                seen,
-                &Setting {
-                    name,
-                    value: "ON",
-                    dynamic: false,
-                },
-                &["ON"],
-                "A replica that does not log what it applies cannot be promoted: the others would \
-                 miss it.",
-            );
-        }
+}
+
+/// What a replica makes of it.
+fn replica(judge: &mut Judge<'_>, seen: &Seen) {
+    for name in ["log_slave_updates", "log_replica_updates"] {
         judge.variable(
-            Severity::Warning,
+            Severity::Advice,
             seen,
             &Setting {
-                name: "replica_preserve_commit_order",
+                name,
                 value: "ON",
-                dynamic: true,
+                dynamic: false,
             },
             &["ON"],
-            "Applied out of order, this replica shows states that the master never had. It takes \
-             effect after STOP REPLICA SQL_THREAD; START REPLICA SQL_THREAD;",
+            "A replica that does not log what it applies cannot be promoted: the others would \
+             miss it.",
         );
     }
+    judge.variable(
+        Severity::Warning,
+        seen,
+        &Setting {
+            name: "replica_preserve_commit_order",
+            value: "ON",
+            dynamic: true,
+        },
+        &["ON"],
+        "Applied out of order, this replica shows states that the master never had. It takes \
+         effect after STOP REPLICA SQL_THREAD; START REPLICA SQL_THREAD;",
+    );
 }

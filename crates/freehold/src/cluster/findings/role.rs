@@ -6,7 +6,14 @@ use crate::cluster::survey::{Role, Seen, Surveyed};
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
     match judge.server.role {
         Role::Master => master(judge, seen),
-        Role::Replica => replica(judge, seen, servers),
+        Role::Replica => replica(judge, seen),
+    }
+    let others = servers
+        .iter()
+        .take_while(|other| !std::ptr::eq(*other, judge.server))
+        .filter(|other| other.shard == judge.server.shard);
+    for other in others {
+        another_one(judge, seen, other);
     }
     if seen.facts.server_id == 0 && seen.facts.variables.contains_key("log_bin") {
         let setting = Setting {
@@ -55,7 +62,7 @@ fn master(judge: &mut Judge<'_>, seen: &Seen) {
     }
 }
 
-fn replica(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
+fn replica(judge: &mut Judge<'_>, seen: &Seen) {
     let strict = if is_mariadb(&seen.facts) {
         "read_only"
     } else {
@@ -74,35 +81,38 @@ fn replica(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
         "A replica that takes writes can come to hold rows that its master never had, and EVENTUAL \
          reads would show them.",
     );
-    let master = servers
-        .iter()
-        .find(|other| other.shard == judge.server.shard && other.role == Role::Master);
-    let Some(Ok(master)) = master.map(|master| &master.seen) else {
+}
+
+/// Whether this and an earlier server of the shard are two.
+fn another_one(judge: &mut Judge<'_>, seen: &Seen, other: &Surveyed) {
+    let Ok(theirs) = &other.seen else {
         return;
     };
     let uuid = |seen: &Seen| seen.facts.variables.get("server_uuid").cloned();
-    if uuid(seen).is_some() && uuid(seen) == uuid(master) {
+    if uuid(seen).is_some() && uuid(seen) == uuid(theirs) {
+        let found = format!("the {} {} itself", other.role.word(), other.address);
         let words = Words {
-            found: "the master itself, under another name",
+            found: &format!("{found}, under another name"),
             wanted: "another server",
-            why: "Reads would go to the master that they were to be kept from.",
+            why: "Reads would go to the server that they were to be kept from, and a failover would \
+                  find nobody to go to.",
         };
         let mend = vec![format!(
-            "take it out of the replicas of shard '{}'",
+            "take one of the two out of shard '{}'",
             judge.server.shard
         )];
         judge.add(Severity::Error, Topic::Setting, "the replica", words, mend);
-    } else if seen.facts.server_id == master.facts.server_id && seen.facts.server_id != 0 {
+    } else if seen.facts.server_id == theirs.facts.server_id && seen.facts.server_id != 0 {
         let setting = Setting {
             name: "server_id",
             value: "N",
             dynamic: true,
         };
         let words = Words {
-            found: &format!("{}, the same as its master's", seen.facts.server_id),
+            found: &format!("{}, the same as {}", seen.facts.server_id, other.address),
             wanted: "a number of its own",
-            why: "A server ignores what comes from its own number, and the fence could not tell \
-                  them apart after a failover.",
+            why: "A server ignores what comes from its own number, a master keeps only one of two \
+                  replicas of one number, and the fence could not tell them apart after a failover.",
         };
         judge.add(
             Severity::Error,

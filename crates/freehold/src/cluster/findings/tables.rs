@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use freehold_core::SCHEMA_VERSION;
+use freehold_core::{SCHEMA_VERSION, ShardIdentity};
 use freehold_storage::schema::SchemaState;
 
 use super::{Judge, Severity, Topic, Words};
@@ -28,6 +28,16 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
         }
         SchemaState::Ready { identity, .. } => identity,
     };
+    shard_and_version(judge, identity);
+    if of_another_cluster(judge, identity, servers) {
+        return;
+    }
+    if !replica {
+        twice(judge, seen, servers);
+    }
+}
+
+fn shard_and_version(judge: &mut Judge<'_>, identity: &ShardIdentity) {
     if identity.name != judge.server.shard {
         let found = format!("those of shard '{}'", identity.name);
         let wanted = format!("those of shard '{}'", judge.server.shard);
@@ -56,6 +66,14 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
             mend,
         );
     }
+}
+
+/// Whether an earlier server shows another cluster.
+fn of_another_cluster(
+    judge: &mut Judge<'_>,
+    identity: &ShardIdentity,
+    servers: &[Surveyed],
+) -> bool {
     for other in servers
         .iter()
         .take_while(|other| !std::ptr::eq(*other, judge.server))
@@ -76,18 +94,12 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
                 theirs.cluster_id, other.address
             );
             let why = "Servers of two clusters must never serve one config.";
-            return tables(
-                judge,
-                &found,
-                &wanted,
-                why,
-                "take one of the two out of the config",
-            );
+            let mend = "take one of the two out of the config";
+            tables(judge, &found, &wanted, why, mend);
+            return true;
         }
     }
-    if !replica {
-        twice(judge, seen, servers);
-    }
+    false
 }
 
 /// A replica that has not got its master's tables: it may be about to get them.

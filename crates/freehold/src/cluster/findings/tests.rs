@@ -225,6 +225,19 @@ fn a_replica_is_closed_for_writing_and_another_server_than_its_master() {
         Severity::Error
     );
 
+    let mut replicas = [
+        server("a", Role::Replica, "MariaDB", &[]),
+        server("a", Role::Replica, "MariaDB", &[]),
+    ];
+    let [first, mut second] = replicas.clone();
+    second.address = "a-replica2:3306".into();
+    let servers = [server("a", Role::Master, "MariaDB", &[]), first, second];
+    assert!(only(&servers, "server_id").found.contains("a-replica:3306"));
+    // Another shard's servers never meet these.
+    replicas[0].shard = "b".into();
+    seen(&mut replicas[0]).state = ready("b", 7, 0..=65_535);
+    assert_eq!(judge_all(&replicas), []);
+
     let uuid = [("server_uuid", "u")];
     let servers = [
         server("a", Role::Master, "MySQL", &uuid),
