@@ -123,6 +123,9 @@ fn router_settings(config: &Config) -> RouterSettings {
     RouterSettings {
         value_bytes_max: number(server.value_bytes_max),
         request_timeout: Duration::from_millis(server.request_timeout_ms),
+        pipeline_requests_max: number(server.pipeline_requests_max),
+        pipeline_answer_bytes_max: number(server.pipeline_answer_bytes_max),
+        map_poll: Duration::from_millis(server.map_poll_ms),
         read_lanes: number(lanes.reads),
         write_lanes: number(lanes.writes),
         queue_keys_max: number(lanes.queue_keys_max),
@@ -130,7 +133,6 @@ fn router_settings(config: &Config) -> RouterSettings {
         statement_timeout: Duration::from_millis(lanes.statement_timeout_ms),
         eventual_falls_back_to_master: reads.eventual_falls_back_to_master,
         grace_period: Duration::from_millis(server.grace_period_ms),
-        ..RouterSettings::default()
     }
 }
 
@@ -150,6 +152,7 @@ pub(crate) fn sweeper_settings(section: &SweeperSection) -> SweeperSettings {
         idle_interval: Duration::from_millis(section.idle_ms),
         replica_lag_max: Some(Duration::from_millis(section.replica_lag_ms_max)),
         purge_backlog_max: Some(section.purge_backlog_max),
+        // The rest are times that have to fit together, and that no load asks to be others.
         ..SweeperSettings::default()
     }
 }

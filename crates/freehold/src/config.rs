@@ -49,6 +49,18 @@ pub(crate) struct ServerSection {
     /// How long a request may take whose caller named no deadline. Longer rides out a slow master,
     /// shorter frees its callers and its queue sooner. 1 to 600,000 ms.
     pub(crate) request_timeout_ms: u64,
+    /// Requests of one Pipeline stream that may be under way; more wait in the network. More fill
+    /// larger batches for a single busy stream, fewer leave more of the lanes' queues to the others.
+    /// 1 to 65,536.
+    pub(crate) pipeline_requests_max: u64,
+    /// Bytes of answers that the caller of one Pipeline stream may leave unread; beyond it its reads
+    /// are answered with ASK_AGAIN. More bears a caller that reads in fits, less bounds what one
+    /// that does not read can hold. A single value may always wait. 1 MiB to 16 GiB.
+    pub(crate) pipeline_answer_bytes_max: u64,
+    /// How often each master's fence is looked at when no request shows that it changed. Lower tells
+    /// a router without traffic sooner that a shard is down or has moved slots, for one small read
+    /// each time; what is written never depends on it. 50 to 60,000 ms.
+    pub(crate) map_poll_ms: u64,
     /// Bytes of a value, 1 to 15 MiB. Larger values make larger statements: a batch of one 15 MiB
     /// value holds up its lane for as long as 15,000 values of 1 KiB would, and every server's
     /// `max_allowed_packet` must be above it.
@@ -84,8 +96,10 @@ pub(crate) struct LanesSection {
     /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED. More ride out a longer
     /// stall, fewer fail sooner. 128 to 1,048,576.
     pub(crate) queue_keys_max: u64,
-    /// Bytes of keys and values that may wait in one lane. The router's memory can grow to this,
-    /// times lanes, times shards. 16 MiB (one largest value) to 16 GiB.
+    /// Bytes of keys and values that may wait in one lane. More ride out a longer stall of large
+    /// values, fewer bound what the router's memory can grow to: this, times the write lanes of all
+    /// masters. (Reads hold keys alone, 16 MiB in each read lane at most, by `queue_keys_max`.) One
+    /// request may always wait, whatever its size. 16 MiB (one largest value) to 16 GiB.
     pub(crate) queue_bytes_max: u64,
     /// How long a lane waits for an answer before it gives its connection up and opens another.
     /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server
@@ -178,6 +192,9 @@ impl Default for ServerSection {
             admin: "127.0.0.1:7421".to_owned(),
             grace_period_ms: 10_000,
             request_timeout_ms: 5_000,
+            pipeline_requests_max: 4_096,
+            pipeline_answer_bytes_max: 64 << 20,
+            map_poll_ms: 1_000,
             value_bytes_max: freehold_core::limits::VALUE_BYTES_MAX_DEFAULT as u64,
         }
     }

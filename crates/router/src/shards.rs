@@ -150,8 +150,8 @@ pub struct Shards {
     handovers: ArcSwap<Handovers>,
     /// In the order of the config and of the map.
     pub shards: Vec<Shard>,
-    /// Of the first master that answered.
-    cluster_id: OnceLock<u64>,
+    /// Of the first master that answered, and whose master that was.
+    cluster_id: OnceLock<(u64, ShardId)>,
     /// Held while a new map is made of the old one.
     map_change: std::sync::Mutex<()>,
     /// Where operations are counted that no shard serves.
@@ -282,15 +282,18 @@ impl Shards {
                 identity.name
             ));
         }
-        let known = match (self.cluster_id.get(), is_master) {
+        let (known, first) = match (self.cluster_id.get(), is_master) {
             (Some(known), _) => *known,
-            (None, true) => *self.cluster_id.get_or_init(|| identity.cluster_id),
+            (None, true) => *self.cluster_id.get_or_init(|| (identity.cluster_id, shard)),
             (None, false) => return Err("no master was reached yet to compare with".into()),
         };
         if identity.cluster_id != known {
             return Err(format!(
-                "the server belongs to cluster {:016x}, the others to {known:016x}",
-                identity.cluster_id
+                "the server belongs to cluster {:016x}, and this router to {known:016x}, which the \
+                 master of shard '{}' showed first. One of the two does not belong in the config \
+                 (`freehold doctor` shows the cluster of each): take it out, and restart the router",
+                identity.cluster_id,
+                self.shard(first).name
             ));
         }
         Ok(())

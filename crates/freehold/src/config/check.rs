@@ -68,6 +68,24 @@ fn check_server(config: &Config, problems: &mut Vec<Problem>) {
         problems,
     );
     range(
+        "server.pipeline_requests_max",
+        server.pipeline_requests_max,
+        1..=65_536,
+        problems,
+    );
+    range(
+        "server.pipeline_answer_bytes_max",
+        server.pipeline_answer_bytes_max,
+        1 << 20..=16 << 30,
+        problems,
+    );
+    range(
+        "server.map_poll_ms",
+        server.map_poll_ms,
+        50..=MINUTE_MS,
+        problems,
+    );
+    range(
         "server.value_bytes_max",
         server.value_bytes_max,
         1..=VALUE_BYTES_MAX as u64,
