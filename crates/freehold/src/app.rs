@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::servers::{Account, ShardServers, servers},
-    config::{Config, ShardConfig, SweeperSection},
+    config::{Config, LanesSection, ShardConfig, SweeperSection},
     exit::Failure,
+    open_files,
     sweepers::SweeperDesk,
 };
 
@@ -38,6 +39,7 @@ impl App {
             public: bind("server.listen", &config.server.listen).await?,
             admin: bind("server.admin", &config.server.admin).await?,
         };
+        open_files::make_room(config.server.connections_max, lanes(config, shards));
         let connect_timeout = Duration::from_millis(config.lanes.connect_timeout_ms);
         let mut registry = Registry::with_prefix("freehold");
         let specs = servers(shards, None, connect_timeout, random)
@@ -105,6 +107,16 @@ async fn bind(key: &str, address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
+/// The connections that lanes may have; each server has one for scans besides.
+fn lanes(config: &Config, shards: &[ShardConfig]) -> u64 {
+    let LanesSection { reads, writes, .. } = config.lanes;
+    let of_shard = |shard: &ShardConfig| {
+        let servers = 1 + shard.replicas.len() as u64;
+        servers * (reads + 1) + writes
+    };
+    shards.iter().map(of_shard).sum()
+}
+
 fn spec(shard: ShardServers) -> ShardSpec {
     ShardSpec {
         name: shard.name,
@@ -113,7 +125,7 @@ fn spec(shard: ShardServers) -> ShardSpec {
     }
 }
 
-fn router_settings(config: &Config) -> RouterSettings {
+pub(crate) fn router_settings(config: &Config) -> RouterSettings {
     let Config {
         server,
         lanes,
@@ -122,6 +134,10 @@ fn router_settings(config: &Config) -> RouterSettings {
     } = config;
     RouterSettings {
         value_bytes_max: number(server.value_bytes_max),
+        connections_max: number(server.connections_max),
+        calls_max: number(server.calls_max),
+        received_bytes_max: number(server.received_bytes_max),
+        answer_bytes_max: number(server.answer_bytes_max),
         request_timeout: Duration::from_millis(server.request_timeout_ms),
         pipeline_requests_max: number(server.pipeline_requests_max),
         pipeline_answer_bytes_max: number(server.pipeline_answer_bytes_max),

@@ -65,6 +65,24 @@ pub(crate) struct ServerSection {
     /// value holds up its lane for as long as 15,000 values of 1 KiB would, and every server's
     /// `max_allowed_packet` must be above it.
     pub(crate) value_bytes_max: u64,
+    /// Connections that callers may have open. An idle one takes 25 kB and a file descriptor; one
+    /// that sends faster than it is served holds up to 4 MiB of requests that were not read yet.
+    /// More serve more processes. One too many is let in for a second, and its calls are answered
+    /// RESOURCE_EXHAUSTED; beyond 256 such at once it is closed. 1 to 1,000,000.
+    pub(crate) connections_max: u64,
+    /// Calls and streams that may be open at once, over all connections; more are answered
+    /// RESOURCE_EXHAUSTED. Each takes some kilobytes besides its messages. 1 to 10,000,000.
+    pub(crate) calls_max: u64,
+    /// Bytes of requests that have not arrived whole, over all calls. Beyond it the calls whose
+    /// requests go on arriving are answered RESOURCE_EXHAUSTED: more bears more and slower senders
+    /// of large values, less protects the router's memory. 1 MiB to 1 TiB.
+    pub(crate) received_bytes_max: u64,
+    /// Bytes of values in answers that callers have not taken, over all calls. Beyond it reads are
+    /// answered RESOURCE_EXHAUSTED: more bears more and slower readers of large values, less
+    /// protects the router's memory. (One stream may have
+    /// `pipeline_answer_bytes_max` of it, a scan some 3 MiB.)
+    /// 1 MiB to 1 TiB.
+    pub(crate) answer_bytes_max: u64,
 }
 
 /// `[[shards]]`: where the servers of one shard are. Who owns what stands in the databases.
@@ -196,6 +214,10 @@ impl Default for ServerSection {
             pipeline_answer_bytes_max: 64 << 20,
             map_poll_ms: 1_000,
             value_bytes_max: freehold_core::limits::VALUE_BYTES_MAX_DEFAULT as u64,
+            connections_max: 4_096,
+            calls_max: 65_536,
+            received_bytes_max: 256 << 20,
+            answer_bytes_max: 512 << 20,
         }
     }
 }

@@ -15,6 +15,7 @@ mod duration;
 mod embedded;
 mod exit;
 mod ndjson;
+mod open_files;
 mod output;
 mod sweepers;
 mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_core::{Key, Route};
+use freehold_core::{Key, Route, limits::RESPONSE_BYTES_MAX};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -10,6 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Budgets,
     failure::Failure,
     request::{AnswerBudget, Ending, Level, Numbered, Operation, Reply, Request},
     settings::RouterSettings,
@@ -32,6 +33,8 @@ pub struct Calls {
     pub validator: Validator,
     /// For stored rows.
     pub versions: Versions,
+    /// What all calls share.
+    pub budgets: Budgets,
     /// Cancelled when no new work is taken any more.
     pub draining: CancellationToken,
 }
@@ -66,7 +69,8 @@ impl Calls {
     ) -> Vec<Ending> {
         let count = operations.len();
         let (channel, mut endings) = mpsc::channel(count.max(1));
-        let budget = Arc::new(AnswerBudget::new(self.settings.pipeline_answer_bytes_max));
+        // All of them go into one response.
+        let budget = Arc::new(AnswerBudget::new(RESPONSE_BYTES_MAX));
         let received = Instant::now();
         let mut results: Vec<Option<Ending>> = Vec::with_capacity(count);
         for (id, operation) in (0..).zip(operations) {

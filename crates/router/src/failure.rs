@@ -29,6 +29,14 @@ pub enum Failure {
         /// The limit that was reached, with its unit.
         limit: String,
     },
+    /// The whole router is at one of its limits.
+    #[error("too busy: this router is at its limit {limit} = {max}: not applied")]
+    Overloaded {
+        /// What the config calls it.
+        limit: &'static str,
+        /// What the config says.
+        max: usize,
+    },
     /// The deadline passed before anything was sent.
     #[error("deadline passed before the request was sent to shard {shard}: not applied")]
     DeadlineBeforeSending {

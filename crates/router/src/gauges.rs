@@ -6,9 +6,14 @@ use std::{
 };
 
 use freehold_core::{Route, Slot};
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, NoLabelSet},
+    metrics::MetricType,
+};
 
 use crate::{
+    budget::{Budget, Budgets},
     queue::Queue,
     shards::{ServerLanes, Shards},
 };
@@ -18,6 +23,8 @@ use crate::{
 pub struct Gauges {
     /// Map, queues and standings.
     pub shards: Arc<Shards>,
+    /// What all calls share.
+    pub budgets: Budgets,
 }
 
 /// One server of a shard.
@@ -89,6 +96,27 @@ impl Gauges {
         Ok(())
     }
 
+    fn encode_budgets(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, kind): (&str, MetricType),
+        help: &str,
+        value: impl Fn(&Budget) -> u64,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for budget in self.budgets.all() {
+            let labels = [("limit", budget.key())];
+            let mut metric = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => {
+                    metric.encode_counter::<NoLabelSet, _, u64>(&value(budget), None)?;
+                }
+                _ => metric.encode_gauge(&value(budget))?,
+            }
+        }
+        Ok(())
+    }
+
     fn encode_slots(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Slots that the shard owns, as far as this router knows";
         let mut family = encoder.encode_descriptor("slots_owned", help, None, MetricType::Gauge)?;
@@ -123,6 +151,22 @@ impl Collector for Gauges {
         self.encode_servers(&mut encoder, "server_usable", help, |server| {
             server.is_usable().into()
         })?;
+        let help = "What callers hold of each limit of this router, by its name in the config";
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        self.encode_budgets(&mut encoder, ("limit_level", gauge), help, |budget| {
+            budget.level() as u64
+        })?;
+        let help = "Each limit of this router";
+        self.encode_budgets(&mut encoder, ("limit_max", gauge), help, |budget| {
+            budget.max() as u64
+        })?;
+        let help = "How often a limit of this router turned something away";
+        self.encode_budgets(
+            &mut encoder,
+            ("limit_refusals", counter),
+            help,
+            Budget::refusals,
+        )?;
         self.encode_slots(&mut encoder)
     }
 }

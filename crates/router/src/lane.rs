@@ -26,6 +26,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 use crate::{
     backoff::Backoff,
     batch::{Batch, BatchLimits, Place, cut, place_of},
+    budget::Budget,
     failure::Failure,
     map_loader::standing_of,
     metrics::LaneMetrics,
@@ -87,6 +88,8 @@ pub struct LaneParts {
     pub statement_timeout: Duration,
     /// How long opening a connection may take, its first look included.
     pub connect_timeout: Duration,
+    /// Room for the values of answers, in the whole router.
+    pub answer_bytes: Arc<Budget>,
     /// What is counted.
     pub metrics: LaneMetrics,
     /// For jitter.

@@ -1,7 +1,8 @@
 //! The stateless router.
 //!
-//! The path of a request, in the order of the files: [`server`] accepts it, on a connection that
-//! will [`linger`] at its end, [`service`] decodes it ([`unread`] explains where that fails),
+//! The path of a request, in the order of the files: [`server`] accepts it, on one of its
+//! callers' [`connections`] that will [`linger`] at its end, [`admission`] lets it in if the router's [`budget`]s have room,
+//! [`service`] decodes it ([`unread`] explains where that fails),
 //! [`validate`] checks every limit, [`calls`] gives it a deadline, [`shards`] finds its owner in the
 //! map and its lane's [`queue`] (where the owner changes, a [`handover`] keeps writes in order); the
 //! [`lane`] has its next [`batch`] cut, sends it as one statement, and answers each [`request`];
@@ -11,9 +12,12 @@
 //! [`admin`] service. [`router`] builds all of it from [`settings`].
 
 pub mod admin;
+pub mod admission;
 pub mod backoff;
 pub mod batch;
+pub mod budget;
 pub mod calls;
+pub mod connections;
 pub mod deadline;
 pub mod failure;
 pub mod gauges;

@@ -17,7 +17,9 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
+
+use crate::budget::Held;
 
 /// How long a caller may take to read the end and to close.
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -25,11 +27,24 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 /// What is thrown away at once, before other tasks have their turn.
 const DISCARD_BYTES: usize = 16 << 10;
 
+/// How long a connection over the limit is let in, for its calls to be refused in words.
+const REFUSING: Duration = Duration::from_secs(1);
+
 /// A connection that lingers when it is shut down.
 #[derive(Debug)]
 pub struct Lingering {
     stream: TcpStream,
     end: End,
+    /// Over the limit: it is read from until then.
+    refused: Option<Pin<Box<Sleep>>>,
+    _place: Held,
+}
+
+/// What every call knows of its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Whether it is one too many: its calls are to be refused.
+    pub is_over_limit: bool,
 }
 
 #[derive(Debug)]
@@ -43,12 +58,23 @@ enum End {
 }
 
 impl Lingering {
-    /// A connection that was accepted.
+    /// A connection that was accepted, and its place among all of them.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, place: Held) -> Self {
         Self {
             stream,
             end: End::Open,
+            refused: None,
+            _place: place,
+        }
+    }
+
+    /// A connection that has no place, but one among those that are told so.
+    #[must_use]
+    pub fn refused(stream: TcpStream, place: Held) -> Self {
+        Self {
+            refused: Some(Box::pin(sleep(REFUSING))),
+            ..Self::new(stream, place)
         }
     }
 
@@ -117,15 +143,23 @@ impl AsyncRead for Lingering {
         cx: &mut Context<'_>,
         bytes: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(until) = &mut self.refused
+            && until.as_mut().poll(cx).is_ready()
+        {
+            // As if it had closed.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, bytes)
     }
 }
 
 impl Connected for Lingering {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        Caller {
+            is_over_limit: self.refused.is_some(),
+        }
     }
 }
 
@@ -140,6 +174,10 @@ mod tests {
 
     const ANSWER_BYTES: usize = 64 << 10;
 
+    fn place() -> Held {
+        Held::none_of(&crate::budget::Budget::new("connections", 1))
+    }
+
     /// A caller that goes on sending, and reads only after the other side has said its last.
     async fn read_after_the_end(lingers: bool) -> io::Result<usize> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -148,7 +186,7 @@ mod tests {
             let (stream, _) = listener.accept().await?;
             let answer = [1; ANSWER_BYTES];
             if lingers {
-                let mut stream = Lingering::new(stream);
+                let mut stream = Lingering::new(stream, place());
                 stream.write_all(&answer).await?;
                 stream.shutdown().await
             } else {
@@ -187,7 +225,7 @@ mod tests {
             .await
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::time::timeout(LINGER_MAX * 30, Lingering::new(stream).shutdown())
+        tokio::time::timeout(LINGER_MAX * 30, Lingering::new(stream, place()).shutdown())
             .await
             .unwrap()
             .unwrap();

@@ -12,7 +12,11 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{failure::Failure, metrics::OperationMetrics};
+use crate::{
+    budget::{Budget, Held},
+    failure::Failure,
+    metrics::OperationMetrics,
+};
 
 /// One operation on one key, or on one stretch of a shard.
 #[derive(Debug, Clone)]
@@ -150,7 +154,13 @@ pub struct ReadAnswer {
     pub shard: Arc<str>,
     /// Whether one of its replicas did.
     pub from_replica: bool,
+    /// What the value takes of the router's room.
+    pub room: Room,
 }
+
+/// The part of the router's room for answers that an answer takes until it was sent; none if it has
+/// no value. (Answers can be copied, and share it then.)
+pub type Room = Option<Arc<Held>>;
 
 /// What an operation brings back.
 #[derive(Debug, Clone)]
@@ -161,8 +171,8 @@ pub enum Answer {
     Stored(u64),
     /// Of Delete and Expire: whether a live row was there.
     Existed(bool),
-    /// Of Scan.
-    Page(ScanPage),
+    /// Of Scan, with what its values take of the router's room.
+    Page(ScanPage, Room),
     /// Of Inspect.
     Raw(Option<RawRow>),
 }
@@ -171,16 +181,37 @@ impl Answer {
     /// Bytes of values that it holds while it waits to be sent.
     #[must_use]
     pub fn bytes(&self) -> usize {
+        let of_row = |row: &Row| match &row.value {
+            Value::Bytes(value) => value.len(),
+            Value::NotRead | Value::TooLarge { .. } => 0,
+        };
         match self {
-            Self::Read(ReadAnswer {
-                row:
-                    Some(Row {
-                        value: Value::Bytes(value),
-                        ..
-                    }),
-                ..
-            }) => value.len(),
-            _ => 0,
+            Self::Read(ReadAnswer { row, .. }) => row.as_ref().map_or(0, of_row),
+            Self::Page(page, _) => page.rows.iter().map(|(_, row)| of_row(row)).sum(),
+            Self::Stored(_) | Self::Existed(_) | Self::Raw(_) => 0,
+        }
+    }
+
+    /// Takes room for its values.
+    ///
+    /// # Errors
+    /// If the router has none left.
+    pub fn within(mut self, budget: &Arc<Budget>) -> Ending {
+        let bytes = self.bytes();
+        if let Self::Read(ReadAnswer { room, .. }) | Self::Page(_, room) = &mut self
+            && bytes > 0
+        {
+            let held = budget.hold(bytes).ok_or_else(|| budget.used_up())?;
+            *room = Some(Arc::new(held));
+        }
+        Ok(self)
+    }
+
+    /// Leaves the room to whoever sends the answer on.
+    pub fn take_room(&mut self) -> Room {
+        match self {
+            Self::Read(ReadAnswer { room, .. }) | Self::Page(_, room) => room.take(),
+            Self::Stored(_) | Self::Existed(_) | Self::Raw(_) => None,
         }
     }
 }
@@ -246,6 +277,18 @@ impl Reply {
         match self {
             Self::One(sender) => sender.is_closed(),
             Self::Numbered { channel, .. } => channel.is_closed(),
+        }
+    }
+
+    /// Whether an answer of so many bytes would be kept just now: what would not need not be read.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        match self {
+            Self::One(_) => true,
+            Self::Numbered { budget, .. } => {
+                let waiting = budget.waiting.load(Ordering::Relaxed);
+                waiting == 0 || waiting + bytes <= budget.bytes_max
+            }
         }
     }
 
@@ -382,6 +425,13 @@ impl Request {
         // One that grew between two looks is read alone the third time, whatever its size is then.
         let grew = self.value_bytes > 0;
         self.value_bytes = if grew { VALUE_BYTES_MAX } else { value_bytes };
+    }
+
+    /// Whether its caller would be given an answer of so many bytes.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let reply = self.reply.as_ref();
+        reply.is_none_or(|reply| reply.has_room(bytes))
     }
 
     /// Whether it has ended, or nobody waits for its ending.

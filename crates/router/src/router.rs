@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backoff::Backoff,
+    budget::Budgets,
     calls::Calls,
     gauges::Gauges,
     lane::{Lane, LaneParts, Opening, Role},
@@ -72,8 +73,10 @@ impl Router {
             .map(|spec| shard_of(spec, &settings, &arrivals, &metrics));
         let (shards, fall_back) = (shards.collect(), settings.eventual_falls_back_to_master);
         let shards = Arc::new(Shards::new(shards, metrics.unrouted(), fall_back));
+        let budgets = Budgets::new(&settings);
         registry.register_collector(Box::new(Gauges {
             shards: shards.clone(),
+            budgets: budgets.clone(),
         }));
         let router = Self {
             calls: Arc::new(Calls {
@@ -81,6 +84,7 @@ impl Router {
                 validator: Validator::new(settings.value_bytes_max),
                 versions: Versions::new(random.next_u64()),
                 draining: CancellationToken::new(),
+                budgets,
                 settings,
             }),
             metrics,
@@ -137,6 +141,7 @@ impl Router {
                 opening,
                 statement_timeout: self.calls.settings.statement_timeout,
                 connect_timeout: CONNECT_TIMEOUT,
+                answer_bytes: self.calls.budgets.answer_bytes.clone(),
                 metrics: metrics.clone(),
                 seed: random.next_u64(),
             };

@@ -18,24 +18,20 @@ use freehold_proto::{
         key_value_server::{self, KeyValueServer},
     },
 };
-use futures::TryStreamExt as _;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
 };
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 
 use crate::{
     admin::{AdminService, Sweepers},
+    admission::{Admission, admit},
     calls::Calls,
-    health,
-    linger::Lingering,
+    connections, health,
     router::Router,
     service::KeyValueService,
     unread,
@@ -95,6 +91,10 @@ pub async fn serve(
     let grace_period = calls.settings.grace_period;
     let (reporter, health) = tonic_health::server::health_reporter();
     let explaining = from_fn_with_state(router.metrics.clone(), unread::explain);
+    let admission = Admission {
+        budgets: calls.budgets.clone(),
+        metrics: router.metrics.clone(),
+    };
     let reporting = tokio::spawn(health::report(calls.clone(), reporter));
     let key_value = KeyValueService::new(calls.clone(), router.metrics.clone());
     let key_value = KeyValueServer::new(key_value)
@@ -103,14 +103,12 @@ pub async fn serve(
     let public_routes = standard_routes(health.clone(), key_value_server::SERVICE_NAME)?
         .add_service(key_value)
         .into_axum_router()
-        .layer(explaining.clone());
+        .layer(explaining.clone())
+        .layer(from_fn_with_state(admission, admit));
     let public = builder()
         .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
-            // Without it an answer may wait 40 ms for the caller's delayed acknowledgement.
-            TcpIncoming::from(listeners.public)
-                .with_nodelay(Some(true))
-                .map_ok(Lingering::new),
+            connections::accept(listeners.public, calls.budgets.connections.clone()),
             calls.draining.clone().cancelled_owned(),
         );
     let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers));

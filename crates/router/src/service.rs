@@ -14,7 +14,9 @@ use futures::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::{counted::Counted, single::Single};
-use crate::{calls::Calls, failure::Failure, metrics::Metrics, status};
+use crate::{
+    admission::Waiting, budget::Held, calls::Calls, failure::Failure, metrics::Metrics, status,
+};
 
 /// Serves `KeyValue`.
 #[derive(Debug, Clone)]
@@ -80,6 +82,12 @@ impl KeyValueService {
     }
 }
 
+/// The response takes this room until it was sent.
+fn with_rooms<T>(mut response: Response<T>, rooms: Vec<Arc<Held>>) -> Response<T> {
+    response.extensions_mut().insert(Waiting(rooms));
+    response
+}
+
 #[tonic::async_trait]
 impl KeyValue for KeyValueService {
     async fn get(
@@ -87,8 +95,13 @@ impl KeyValue for KeyValueService {
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
         let deadline = self.calls.deadline(request.metadata());
-        let result = single::get(&self.calls, request.into_inner(), deadline).await;
-        self.respond("Get", result)
+        let got = single::get(&self.calls, request.into_inner(), deadline).await;
+        let mut rooms = Vec::new();
+        let got = got.map(|(response, room)| {
+            rooms.extend(room);
+            response
+        });
+        Ok(with_rooms(self.respond("Get", got)?, rooms))
     }
 
     async fn put(
@@ -133,7 +146,12 @@ impl KeyValue for KeyValueService {
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         let deadline = self.calls.deadline(request.metadata());
         let result = batch::get(&self.calls, request.into_inner(), deadline).await;
-        self.respond_whole("BatchGet", result)
+        let (result, rooms) = match result {
+            Ok((response, rooms)) => (Ok(response), rooms),
+            Err(failure) => (Err(failure), Vec::new()),
+        };
+        let response = self.respond_whole("BatchGet", result)?;
+        Ok(with_rooms(response, rooms))
     }
 
     async fn batch_write(

@@ -37,6 +37,14 @@ pub struct RouterSettings {
     pub pipeline_requests_max: usize,
     /// Bytes of answers that one Pipeline stream may leave unread before its reads are refused.
     pub pipeline_answer_bytes_max: usize,
+    /// Connections that callers may have open at once.
+    pub connections_max: usize,
+    /// Calls and streams that may be open at once, over all connections.
+    pub calls_max: usize,
+    /// Bytes of messages that may be on their way in, over all calls.
+    pub received_bytes_max: usize,
+    /// Bytes of values that may wait to be sent, over all calls.
+    pub answer_bytes_max: usize,
     /// How long shutting down may take before what is left is answered UNAVAILABLE.
     pub grace_period: Duration,
 }
@@ -55,6 +63,10 @@ impl Default for RouterSettings {
             map_poll: Duration::from_secs(1),
             pipeline_requests_max: 4_096,
             pipeline_answer_bytes_max: 64 << 20,
+            connections_max: 4_096,
+            calls_max: 65_536,
+            received_bytes_max: 256 << 20,
+            answer_bytes_max: 512 << 20,
             grace_period: Duration::from_secs(10),
         }
     }

@@ -19,6 +19,9 @@ pub const DOMAIN: &str = "freehold";
 /// When to try again after a full queue: a few statements' time.
 const RETRY_FULL: Duration = Duration::from_millis(20);
 
+/// When to try again after a router that is at a limit: it waits for callers, not for statements.
+const RETRY_OVERLOADED: Duration = Duration::from_millis(500);
+
 /// When to try again after an unavailable shard: about as often as lanes try to reach it.
 const RETRY_UNAVAILABLE: Duration = Duration::from_millis(200);
 
@@ -29,6 +32,7 @@ pub const fn reason(failure: &Failure) -> &'static str {
         Failure::Invalid { .. } => "INVALID",
         Failure::Unimplemented(_) => "UNIMPLEMENTED",
         Failure::Full { .. } => "QUEUE_FULL",
+        Failure::Overloaded { .. } => "ROUTER_FULL",
         Failure::DeadlineBeforeSending { .. } => "DEADLINE_BEFORE_SENDING",
         Failure::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
         Failure::ReadTimedOut { .. } => "READ_TIMED_OUT",
@@ -54,7 +58,7 @@ pub const fn code(failure: &Failure) -> Code {
     match failure {
         Failure::Invalid { .. } => Code::InvalidArgument,
         Failure::Unimplemented(_) => Code::Unimplemented,
-        Failure::Full { .. } => Code::ResourceExhausted,
+        Failure::Full { .. } | Failure::Overloaded { .. } => Code::ResourceExhausted,
         Failure::DeadlineBeforeSending { .. } | Failure::ReadTimedOut { .. } => {
             Code::DeadlineExceeded
         }
@@ -73,12 +77,11 @@ pub const fn code(failure: &Failure) -> Code {
 
 /// When to try again, where that can help.
 const fn retry_after(failure: &Failure) -> Option<Duration> {
-    match code(failure) {
-        Code::ResourceExhausted => Some(RETRY_FULL),
-        Code::Unavailable => match failure {
-            Failure::AskAgain => Some(Duration::ZERO),
-            _ => Some(RETRY_UNAVAILABLE),
-        },
+    match (code(failure), failure) {
+        (_, Failure::Overloaded { .. }) => Some(RETRY_OVERLOADED),
+        (Code::ResourceExhausted, _) => Some(RETRY_FULL),
+        (Code::Unavailable, Failure::AskAgain) => Some(Duration::ZERO),
+        (Code::Unavailable, _) => Some(RETRY_UNAVAILABLE),
         _ => None,
     }
 }
@@ -127,6 +130,9 @@ fn details(failure: &Failure) -> ErrorDetails {
         | Failure::DeadlineBeforeSending { shard }
         | Failure::ReadTimedOut { shard } => {
             metadata.insert("shard".to_owned(), shard.to_string());
+        }
+        Failure::Overloaded { limit, .. } => {
+            metadata.insert("limit".to_owned(), (*limit).to_owned());
         }
         Failure::Invalid { field, .. } => {
             metadata.insert("field".to_owned(), (*field).to_owned());

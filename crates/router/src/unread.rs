@@ -81,7 +81,9 @@ fn refuse(theirs: &Status, path: &str, theirs_whole: Response, metrics: &Metrics
     response
 }
 
-fn method_of(path: &str) -> &'static str {
+/// The method's name in the metrics.
+#[must_use]
+pub fn method_of(path: &str) -> &'static str {
     let called = path.rsplit('/').next();
     let ours = METHODS.into_iter().find(|method| called == Some(method));
     ours.unwrap_or(NO_METHOD)

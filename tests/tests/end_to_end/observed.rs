@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
-const FAMILIES: [(&str, &str); 20] = [
+const FAMILIES: [(&str, &str); 23] = [
     ("freehold_requests", "counter"),
     ("freehold_operation_seconds", "histogram"),
     ("freehold_statement_seconds", "histogram"),
@@ -27,6 +27,9 @@ const FAMILIES: [(&str, &str); 20] = [
     ("freehold_lanes", "gauge"),
     ("freehold_lanes_open", "gauge"),
     ("freehold_server_usable", "gauge"),
+    ("freehold_limit_level", "gauge"),
+    ("freehold_limit_max", "gauge"),
+    ("freehold_limit_refusals", "counter"),
     ("freehold_slots_owned", "gauge"),
     ("freehold_sweeper_rows_deleted", "counter"),
     ("freehold_sweeper_batches", "counter"),

@@ -91,6 +91,23 @@ fn check_server(config: &Config, problems: &mut Vec<Problem>) {
         1..=VALUE_BYTES_MAX as u64,
         problems,
     );
+    let bytes = 1 << 20..=1 << 40;
+    for (key, value, allowed) in [
+        (
+            "server.connections_max",
+            server.connections_max,
+            1..=1_000_000,
+        ),
+        ("server.calls_max", server.calls_max, 1..=10_000_000),
+        (
+            "server.received_bytes_max",
+            server.received_bytes_max,
+            bytes.clone(),
+        ),
+        ("server.answer_bytes_max", server.answer_bytes_max, bytes),
+    ] {
+        range(key, value, allowed, problems);
+    }
 }
 
 fn check_lanes(config: &Config, problems: &mut Vec<Problem>) {

@@ -136,7 +136,8 @@ fn a_bad_dsn_is_named_with_its_key_and_what_to_write() {
 #[test]
 fn limits_are_checked_and_all_problems_come_at_once() {
     let bad = format!(
-        "{GOOD}\n[server]\nvalue_bytes_max = 99999999\nlisten = 'here'\n[lanes]\nreads = 0\n\
+        "{GOOD}\n[server]\nvalue_bytes_max = 99999999\nlisten = 'here'\nconnections_max = 0\n\
+         answer_bytes_max = 1000\n[lanes]\nreads = 0\n\
          statement_timeout_ms = 2000\n\
          [sweeper]\npause_ms_min = 9\npause_ms_max = 3\npassword_file = 'x'\n\
          pause_factor = -0.5\nbatch_ms_max = 2001\nidle_ms = 0\n\
@@ -146,6 +147,8 @@ fn limits_are_checked_and_all_problems_come_at_once() {
     for words in [
         "server.value_bytes_max: 99999999 is out of range: use 1 to 15728640",
         "server.listen: 'here' is not ADDRESS:PORT",
+        "server.connections_max: 0 is out of range: use 1 to 1000000",
+        "server.answer_bytes_max: 1000 is out of range: use 1048576 to 1099511627776",
         "lanes.reads: 0 is out of range: use 1 to 64",
         "lanes.statement_timeout_ms: 2000 is not above the 2000 ms that a statement may wait for a \
          row's lock: use 2001 to 600000",
@@ -158,6 +161,20 @@ fn limits_are_checked_and_all_problems_come_at_once() {
     ] {
         assert!(error.contains(words), "{words} is not in: {error}");
     }
+}
+
+#[test]
+fn the_routers_limits_have_its_own_defaults() {
+    let settings = crate::app::router_settings(&Config::default());
+    let defaults = freehold_router::RouterSettings::default();
+    assert_eq!(
+        [settings.connections_max, settings.calls_max],
+        [defaults.connections_max, defaults.calls_max]
+    );
+    assert_eq!(
+        [settings.received_bytes_max, settings.answer_bytes_max],
+        [defaults.received_bytes_max, defaults.answer_bytes_max]
+    );
 }
 
 #[test]

@@ -33,7 +33,9 @@ impl Lane {
                 } else if self.is_behind(&self.map(), &batch.requests, &page.fence) {
                     self.give_up(batch.requests, &self.behind());
                 } else {
-                    self.end_all(batch, |_| Ok(Answer::Page(page.clone())));
+                    self.end_all(batch, |_| {
+                        Answer::Page(page.clone(), None).within(&self.parts.answer_bytes)
+                    });
                 }
             }
             Executed::Raw(row) => self.end_all(batch, |_| Ok(Answer::Raw(row.clone()))),
@@ -203,9 +205,11 @@ impl Lane {
                 if *bytes > VALUE_BYTES_MAX {
                     let failure = Failure::Misconfigured(unreadable(*bytes).into());
                     request.end(Err(failure));
-                } else {
+                } else if request.has_room(*bytes) {
                     request.read_again(*bytes);
                     again.push(request);
+                } else {
+                    request.end(Err(Failure::AskAgain));
                 }
                 continue;
             }
@@ -213,8 +217,9 @@ impl Lane {
                 row,
                 shard: shard.clone(),
                 from_replica,
+                room: None,
             });
-            request.end(Ok(answer));
+            request.end(answer.within(&self.parts.answer_bytes));
         }
         self.put_back(again);
         if !behind.is_empty() {

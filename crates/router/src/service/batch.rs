@@ -1,5 +1,7 @@
 //! Methods on many keys: all items at once, each with its own ending, in order.
 
+use std::sync::Arc;
+
 use freehold_core::{
     Key,
     limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, RESPONSE_BYTES_MAX},
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 
 use super::encode;
 use crate::{
+    budget::Held,
     calls::Calls,
     failure::Failure,
     request::{Ending, Level, Operation},
@@ -21,7 +24,7 @@ pub(super) async fn get(
     calls: &Calls,
     request: v1::BatchGetRequest,
     deadline: Instant,
-) -> Result<v1::BatchGetResponse, Failure> {
+) -> Result<(v1::BatchGetResponse, Vec<Arc<Held>>), Failure> {
     let level = validate::level(request.read.as_ref())?;
     check_items("keys", request.keys.len())?;
     let operations = request
@@ -30,30 +33,45 @@ pub(super) async fn get(
         .map(|key| Ok(Operation::Get(Key::new(key)?)))
         .collect();
     let endings = calls.ask_all(operations, level, deadline).await;
-    let mut room = RESPONSE_BYTES_MAX;
-    let mut results = Vec::with_capacity(endings.len());
-    for ending in endings {
-        results.push(get_result(ending, &mut room, results.is_empty()));
-    }
-    Ok(v1::BatchGetResponse { results })
+    let mut response = Filling {
+        bytes_left: RESPONSE_BYTES_MAX,
+        rooms: Vec::new(),
+    };
+    let results = endings
+        .into_iter()
+        .map(|ending| response.result(ending))
+        .collect();
+    Ok((v1::BatchGetResponse { results }, response.rooms))
 }
 
-/// One result, if it still fits. The first fits whatever its size.
-fn get_result(ending: Ending, room: &mut usize, first: bool) -> v1::BatchGetResult {
-    let result = encode::get(ending).and_then(|response| {
+/// A response that is being made.
+struct Filling {
+    bytes_left: usize,
+    /// What the values in it take of the router's room.
+    rooms: Vec<Arc<Held>>,
+}
+
+impl Filling {
+    /// One result, if it still fits. The first value fits whatever its size.
+    fn result(&mut self, ending: Ending) -> v1::BatchGetResult {
+        let result = match self.fit(ending) {
+            Ok(response) => batch_get_result::Result::Get(response),
+            Err(failure) => batch_get_result::Result::Error(status::to_item(&failure)),
+        };
+        v1::BatchGetResult {
+            result: Some(result),
+        }
+    }
+
+    fn fit(&mut self, ending: Ending) -> Result<v1::GetResponse, Failure> {
+        let (response, room) = encode::get_with_room(ending)?;
         let bytes = response.encoded_len();
-        if bytes > *room && !first {
+        if bytes > self.bytes_left && !self.rooms.is_empty() {
             return Err(Failure::AskAgain);
         }
-        *room = room.saturating_sub(bytes);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.rooms.extend(room);
         Ok(response)
-    });
-    let result = match result {
-        Ok(response) => batch_get_result::Result::Get(response),
-        Err(failure) => batch_get_result::Result::Error(status::to_item(&failure)),
-    };
-    v1::BatchGetResult {
-        result: Some(result),
     }
 }
 

@@ -5,7 +5,7 @@ use freehold_storage::{Row, Value};
 
 use crate::{
     failure::Failure,
-    request::{Answer, Ending, ReadAnswer},
+    request::{Answer, Ending, ReadAnswer, Room},
     validate::wire_ttl,
 };
 
@@ -47,6 +47,13 @@ pub(super) fn get(ending: Ending) -> Result<v1::GetResponse, Failure> {
         }
         other => unexpected(&other),
     }
+}
+
+/// The answer to a GET, with the room that its value takes until it was sent.
+pub(super) fn get_with_room(ending: Ending) -> Result<(v1::GetResponse, Room), Failure> {
+    let mut answer = ending?;
+    let room = answer.take_room();
+    Ok((get(Ok(answer))?, room))
 }
 
 /// The answer to a TTL.

@@ -17,7 +17,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Status, Streaming};
 
 use super::{ResponseStream, encode};
@@ -25,7 +24,9 @@ use crate::{
     calls::Calls,
     deadline,
     failure::Failure,
-    request::{Answer, AnswerBudget, Ending, Kind, Level, Numbered, Operation, Reply, Request},
+    request::{
+        Answer, AnswerBudget, Ending, Kind, Level, Numbered, Operation, Reply, Request, Room,
+    },
     status, validate,
 };
 
@@ -134,11 +135,19 @@ fn responses(
     answered: mpsc::Receiver<Numbered>,
     budget: Arc<AnswerBudget>,
 ) -> impl Stream<Item = Result<v1::PipelineResponse, Status>> {
-    ReceiverStream::new(answered).map(move |numbered| {
-        let bytes = numbered.ending.as_ref().map_or(0, Answer::bytes);
-        budget.waiting.fetch_sub(bytes, Ordering::Relaxed);
-        Ok(respond(numbered.id, numbered.kind, numbered.ending))
-        // The place is dropped here: the answer is the connection's now.
+    stream::unfold((answered, None), move |(mut answered, sent)| {
+        let budget = budget.clone();
+        async move {
+            // Whoever asks for the next answer has given the one before to the connection.
+            drop::<Room>(sent);
+            let mut numbered = answered.recv().await?;
+            let bytes = numbered.ending.as_ref().map_or(0, Answer::bytes);
+            budget.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            let room = numbered.ending.as_mut().ok().and_then(Answer::take_room);
+            let response = respond(numbered.id, numbered.kind, numbered.ending);
+            Some((Ok(response), (answered, room)))
+            // The place is dropped here.
+        }
     })
 }
 

@@ -19,6 +19,7 @@ use tonic::Request;
 
 use super::{ResponseStream, encode};
 use crate::{
+    budget::Held,
     calls::Calls,
     failure::Failure,
     page_token::Place,
@@ -54,6 +55,8 @@ struct Walk {
     rows_left: Option<usize>,
     deadline: Option<Instant>,
     ended: bool,
+    /// What the stretch that is being sent takes of the router's room.
+    rooms: Vec<Arc<Held>>,
 }
 
 impl Walk {
@@ -105,6 +108,7 @@ impl Walk {
             last_slot,
             deadline,
             ended: false,
+            rooms: Vec::new(),
         })
     }
 
@@ -119,6 +123,8 @@ impl Walk {
 
     /// The messages of the next stretch; `None` after the last message.
     async fn advance(&mut self) -> Option<Vec<Result<v1::ScanResponse, tonic::Status>>> {
+        // The stretch before is the connection's now.
+        self.rooms.clear();
         if self.ended {
             return None;
         }
@@ -184,7 +190,7 @@ impl Walk {
 
     /// The first rows behind `place`, and the slots that were looked at.
     async fn read(
-        &self,
+        &mut self,
         place: &Place,
         rows_max: usize,
     ) -> Result<(Vec<Slot>, freehold_storage::ScanPage), Failure> {
@@ -200,7 +206,7 @@ impl Walk {
                 },
             };
             match self.ask(Operation::Scan(range)).await {
-                Ok(Answer::Page(page)) => return Ok((slots, page)),
+                Ok(Answer::Page(page, _)) => return Ok((slots, page)),
                 Ok(other) => unreachable!("a scan is answered with a page: {other:?}"),
                 Err(Failure::Moved(_)) => {}
                 Err(failure) => return Err(failure),
@@ -230,7 +236,7 @@ impl Walk {
 
     /// The row with its value: one that was too large for the stretch is read by itself. `None` if
     /// it is gone by now.
-    async fn whole(&self, key: &Key, row: Row) -> Result<Option<Row>, Failure> {
+    async fn whole(&mut self, key: &Key, row: Row) -> Result<Option<Row>, Failure> {
         if !matches!(row.value, Value::TooLarge { .. }) {
             return Ok(Some(row));
         }
@@ -240,10 +246,12 @@ impl Walk {
         }
     }
 
-    async fn ask(&self, operation: Operation) -> crate::request::Ending {
+    async fn ask(&mut self, operation: Operation) -> crate::request::Ending {
         let limit = Instant::now() + self.calls.request_timeout();
         let deadline = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        self.calls.ask(operation, self.level, deadline).await
+        let mut answer = self.calls.ask(operation, self.level, deadline).await?;
+        self.rooms.extend(answer.take_room());
+        Ok(answer)
     }
 
     /// The place behind a stretch that was read to its end.

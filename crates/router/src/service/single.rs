@@ -7,7 +7,7 @@ use super::encode;
 use crate::{
     calls::Calls,
     failure::Failure,
-    request::{Ending, Level, Operation},
+    request::{Ending, Level, Operation, Room},
     validate,
 };
 
@@ -16,6 +16,16 @@ pub(super) struct Single<'a, T> {
     /// The shard that serves the key; empty if none does, or if there is no telling.
     pub(super) shard: &'a str,
     pub(super) result: Result<T, Failure>,
+}
+
+impl<'a, T> Single<'a, T> {
+    /// The same with something made of its response.
+    pub(super) fn map<U>(self, make: impl FnOnce(T) -> U) -> Single<'a, U> {
+        Single {
+            shard: self.shard,
+            result: self.result.map(make),
+        }
+    }
 }
 
 async fn ask<T>(
@@ -47,8 +57,14 @@ pub(super) async fn get(
     calls: &Calls,
     request: v1::GetRequest,
     deadline: Instant,
-) -> Single<'_, v1::GetResponse> {
-    ask(calls, validate::get(request), deadline, encode::get).await
+) -> Single<'_, (v1::GetResponse, Room)> {
+    ask(
+        calls,
+        validate::get(request),
+        deadline,
+        encode::get_with_room,
+    )
+    .await
 }
 
 pub(super) async fn ttl(

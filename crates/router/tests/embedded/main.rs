@@ -8,6 +8,7 @@ mod batches;
 mod fence;
 mod large_values;
 mod limits;
+mod overload;
 mod pipeline;
 mod scans;
 mod singles;
