@@ -1,4 +1,5 @@
-//! Clocks: expiry is decided by the master's, and goes over to another's with a move or a failover.
+//! Clocks: expiry is decided by the master's, goes over to another's with a move or a failover, and
+//! an EVENTUAL read from a replica goes by the replica's.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
         found: &format!("{} {direction} {against}", human::duration(skew)),
         wanted: &format!("within {}", human::duration(CLOCK_SKEW_WARN)),
         why: "A time to live that goes over to another server, by a move or a failover, is wrong by \
-              so much.",
+              so much, and so is one that an EVENTUAL read finds on a replica.",
     };
     let mend = vec![
         "on the server's host: run chrony or another NTP client (chronyc makestep)".to_owned(),
