@@ -16,6 +16,7 @@ use crate::{
 on_servers!(
     a_request_reads_no_more_rows_than_its_keys_and_the_fence,
     nor_does_it_in_a_table_that_is_hardly_larger,
+    a_look_at_the_map_reads_the_slots_that_changed,
     a_page_reads_no_more_rows_than_it_brings,
     a_sweep_reads_no_more_rows_than_it_deletes,
 );
@@ -159,6 +160,27 @@ async fn measure_requests(store: &Store, lane: &mut Lane, size: usize) -> Result
     meter.check("read of deleted rows", size).await?;
     applied(data.put(fence, &fresh).await)?;
     meter.check("put of new rows", size).await
+}
+
+/// Each router looks once a second, on tables that nobody analyzed since `init` filled them.
+async fn a_look_at_the_map_reads_the_slots_that_changed(store: &Store) -> Result<()> {
+    let mut lane = store.ready().await?;
+    let epoch = lane.fence.epoch;
+    lane.data.claims(epoch).await?;
+    for changed in [0, 1, 10, 100] {
+        let mut audit = store.audit().await?;
+        audit
+            .run(&format!(
+                "UPDATE slots SET since_epoch = {} WHERE slot < {changed}",
+                epoch + 1
+            ))
+            .await?;
+        let mut meter = Meter::new(store).await?;
+        let claims = lane.data.claims(epoch).await?;
+        assert_eq!(claims.claims.len(), changed);
+        meter.check("look at the map", changed).await?;
+    }
+    Ok(())
 }
 
 async fn a_page_reads_no_more_rows_than_it_brings(store: &Store) -> Result<()> {
