@@ -27,6 +27,9 @@ pub trait Sweepers: Send + Sync + 'static {
     fn pause(&self, shard: String, paused: bool) -> BoxFuture<'_, Vec<v1::SweeperInfo>>;
 }
 
+/// How often a key is explained once more because its owner changed.
+const EXPLAINED_AGAIN_MAX: usize = 3;
+
 /// Serves `Admin`.
 pub struct AdminService {
     calls: Arc<Calls>,
@@ -50,7 +53,24 @@ impl AdminService {
         Err(status::to_status(&Failure::invalid("shard", problem)))
     }
 
+    /// Explains a key as of one map: where the key's owner changed meanwhile, once more.
     async fn explain_key(&self, key: Key) -> v1::ExplainResponse {
+        let mut explained = self.explain_by_map(key.clone()).await;
+        for _ in 0..EXPLAINED_AGAIN_MAX {
+            let map = self.calls.shards.map.load();
+            let owner = match map.route(key.slot()) {
+                Route::Owner { shard, .. } => &*map.shard(shard).name,
+                Route::Unowned | Route::Conflict { .. } => "",
+            };
+            if owner == explained.shard {
+                break;
+            }
+            explained = self.explain_by_map(key.clone()).await;
+        }
+        explained
+    }
+
+    async fn explain_by_map(&self, key: Key) -> v1::ExplainResponse {
         let map = self.calls.shards.map.load_full();
         let slot = key.slot();
         let mut response = v1::ExplainResponse {

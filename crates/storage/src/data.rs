@@ -5,7 +5,7 @@ use freehold_core::{Fence, Key, ShardClaims};
 
 use crate::{
     error::{Outcome, StorageError},
-    row::{Columns, ExpireRow, PutRow, RawRow, Read, ScanPage, ScanRange},
+    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange},
 };
 
 /// One connection for requests. Every call is one round trip in the usual case, and holds no lock
@@ -45,11 +45,11 @@ pub trait DataConnection: Send {
     /// [`StorageError`]; a read changes nothing.
     async fn scan(&mut self, range: &ScanRange) -> Result<ScanPage, StorageError>;
 
-    /// A row as it lies in the table.
+    /// A row as it lies in the table, with the fence in the same snapshot.
     ///
     /// # Errors
     /// [`StorageError`]; a read changes nothing.
-    async fn inspect(&mut self, key: &Key) -> Result<Option<RawRow>, StorageError>;
+    async fn inspect(&mut self, key: &Key) -> Result<Inspected, StorageError>;
 
     /// The shard row and the slot rows whose `since_epoch` is above `above_epoch` (0: all), in one
     /// snapshot.

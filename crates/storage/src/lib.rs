@@ -20,7 +20,9 @@ pub mod sweep;
 pub use data::DataConnection;
 pub use dsn::{Dsn, DsnError};
 pub use error::{Outcome, Refusal, StorageError};
-pub use row::{Columns, ExpireRow, PutRow, RawRow, Read, Row, ScanPage, ScanRange, Value};
+pub use row::{
+    Columns, ExpireRow, Inspected, PutRow, RawRow, Read, Row, ScanPage, ScanRange, Value,
+};
 pub use schema::SchemaConnection;
 pub use server::{ConnectOptions, Server, WriterName};
 pub use sweep::SweepConnection;

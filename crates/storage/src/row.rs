@@ -108,6 +108,17 @@ pub struct ScanPage {
     pub complete: bool,
 }
 
+/// What an inspection of one key shows.
+#[derive(Debug, Clone)]
+pub struct Inspected {
+    /// The server's fence, from the same snapshot as the row.
+    pub fence: Fence,
+    /// The id of the server that answered.
+    pub answered_by: u64,
+    /// The key's row, if it has one.
+    pub row: Option<RawRow>,
+}
+
 /// A row as it lies in the table, live or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawRow {

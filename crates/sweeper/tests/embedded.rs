@@ -105,7 +105,7 @@ async fn put(
 async fn rows(connection: &mut dyn DataConnection, keys: &[Key]) -> Result<usize> {
     let mut found = 0;
     for key in keys {
-        found += usize::from(connection.inspect(key).await?.is_some());
+        found += usize::from(connection.inspect(key).await?.row.is_some());
     }
     Ok(found)
 }

@@ -105,7 +105,10 @@ impl Lane {
 
     /// One key as it lies in the table.
     pub(crate) async fn inspect(&mut self, key: &Key) -> Result<Option<RawRow>> {
-        Ok(self.data.inspect(key).await?)
+        let inspected = self.data.inspect(key).await?;
+        assert_eq!(inspected.fence, self.fence);
+        assert_eq!(inspected.answered_by, self.fence.server_id);
+        Ok(inspected.row)
     }
 }
 

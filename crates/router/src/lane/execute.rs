@@ -1,7 +1,7 @@
 //! One batch, one statement, one result.
 
 use freehold_core::{Fence, limits};
-use freehold_storage::{Columns, DataConnection, Outcome, RawRow, Read, ScanPage, StorageError};
+use freehold_storage::{Columns, DataConnection, Inspected, Outcome, Read, ScanPage, StorageError};
 
 use crate::batch::Rows;
 
@@ -15,8 +15,8 @@ pub(super) enum Executed {
     Existed(Vec<Outcome<bool>>),
     /// A stretch.
     Page(ScanPage),
-    /// A row as it lies.
-    Raw(Option<RawRow>),
+    /// A row as it lies, and the fence it was read under.
+    Raw(Inspected),
     /// Nothing: the whole statement failed.
     Failed(StorageError),
 }

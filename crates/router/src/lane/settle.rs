@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use freehold_core::{Fence, ShardMap, limits::VALUE_BYTES_MAX};
-use freehold_storage::{Outcome, Row, StorageError, Value};
+use freehold_storage::{Inspected, Outcome, Row, StorageError, Value};
 
 use super::{Lane, Role, execute::Executed};
 use crate::{
@@ -38,7 +38,17 @@ impl Lane {
                     });
                 }
             }
-            Executed::Raw(row) => self.end_all(batch, |_| Ok(Answer::Raw(row.clone()))),
+            Executed::Raw(Inspected {
+                fence: shown,
+                answered_by,
+                row,
+            }) => {
+                if self.may_answer(&shown, answered_by, &fence) {
+                    self.end_all(batch, |_| Ok(Answer::Raw(row.clone())));
+                } else {
+                    self.turn_away(batch.requests, fence).await;
+                }
+            }
             Executed::Stored(outcomes) => {
                 let versions: Vec<u64> = match &batch.rows {
                     Rows::Put(rows) => rows.iter().map(|row| row.version).collect(),

@@ -1,3 +1,5 @@
+use freehold_proto::v1::{self, admin_client::AdminClient};
+
 use crate::fixture::{Fixture, delete, get, key_of_shard, put};
 
 /// What a migration does to the fence: a new epoch and a new stamp.
@@ -34,6 +36,24 @@ async fn a_router_with_an_old_map_loads_it_again_and_nobody_notices() {
                 .existed
         );
     }
+}
+
+#[tokio::test]
+async fn an_explanation_shows_no_row_of_an_old_map() {
+    let mut fixture = Fixture::start().await;
+    let key = key_of_shard(0, 0);
+    fixture.client.put(put(&key, "v")).await.unwrap();
+    change_epoch(&fixture, "a").await;
+    let address = format!("http://{}", fixture.admin);
+    let mut admin = AdminClient::connect(address).await.unwrap();
+    let request = v1::ExplainRequest {
+        key: key.clone().into(),
+    };
+    let explained = admin.explain(request).await.unwrap().into_inner();
+    assert_eq!(explained.row_error, "");
+    assert!(explained.row.unwrap().live);
+    let turned_away = fixture.metric("turned_away_total{shard=\"a\"}").await;
+    assert_eq!(turned_away, 1, "the fence had changed");
 }
 
 #[tokio::test]

@@ -9,7 +9,12 @@ use freehold_storage::{ConnectOptions, Dsn, Server};
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
 use tonic::transport::Channel;
 
 /// A running router. Dropping it ends it.
@@ -113,6 +118,17 @@ impl Fixture {
     /// A connection of its own to a shard's file.
     pub(crate) fn server(&self, name: &str) -> Server {
         server(&self.folder, name)
+    }
+
+    /// A number from its metrics.
+    pub(crate) async fn metric(&self, name: &str) -> usize {
+        let mut connection = TcpStream::connect(self.admin).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.expect("such a metric").trim().parse().unwrap()
     }
 
     /// Shuts down as SIGTERM does.

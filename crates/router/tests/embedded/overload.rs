@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use freehold_proto::v1::{self, key_value_client::KeyValueClient};
 use freehold_router::RouterSettings;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Request, Status, Streaming,
@@ -48,19 +44,10 @@ fn assert_refused(status: &Status, limit: &str) {
     assert!(status.message().contains(limit), "{status:?}");
 }
 
-/// A number from the router's metrics.
-async fn metric(fixture: &Fixture, name: &str) -> usize {
-    let mut connection = TcpStream::connect(fixture.admin).await.unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    connection.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    connection.read_to_string(&mut text).await.unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    value.expect("such a metric").trim().parse().unwrap()
-}
-
 async fn level(fixture: &Fixture, limit: &str) -> usize {
-    metric(fixture, &format!("limit_level{{limit=\"server.{limit}\"}}")).await
+    fixture
+        .metric(&format!("limit_level{{limit=\"server.{limit}\"}}"))
+        .await
 }
 
 async fn connect(fixture: &Fixture) -> KeyValueClient<Channel> {
@@ -120,11 +107,9 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_free_again_is_give
     })
     .await;
     assert!(
-        metric(
-            &fixture,
-            "limit_refusals_total{limit=\"server.connections_max\"}"
-        )
-        .await
+        fixture
+            .metric("limit_refusals_total{limit=\"server.connections_max\"}")
+            .await
             > 0
     );
 }
@@ -169,11 +154,9 @@ async fn answers_that_nobody_reads_are_bounded_over_all_calls() {
         unread.extend(unread_get(&fixture, "k").await);
     }
     until("the answers to fill the room", async || {
-        metric(
-            &fixture,
-            "limit_refusals_total{limit=\"server.answer_bytes_max\"}",
-        )
-        .await
+        fixture
+            .metric("limit_refusals_total{limit=\"server.answer_bytes_max\"}")
+            .await
             > 0
     })
     .await;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     data::DataConnection,
     error::{Outcome, StorageError},
-    row::{Columns, ExpireRow, PutRow, RawRow, Read, ScanPage, ScanRange},
+    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange},
 };
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl DataConnection for MysqlConnection {
         page
     }
 
-    async fn inspect(&mut self, key: &Key) -> Result<Option<RawRow>, StorageError> {
+    async fn inspect(&mut self, key: &Key) -> Result<Inspected, StorageError> {
         let mut session = self.take()?;
         let row = read::inspect(&mut session, key).await;
         self.put_back(session, row.as_ref().err());

@@ -18,11 +18,11 @@ use super::{
     decode::{ShownFence, column, live_row},
     error::unexpected,
     session::{Answer, Failure, Session, execute, kept, query},
-    statements::{FENCE, NEVER, NOW, hex, keys_are, prepared_size, size_index, version_and_ttl},
+    statements::{FENCE, NEVER, NOW, keys_are, prepared_size, size_index, version_and_ttl},
 };
 use crate::{
     error::{Refusal, StorageError},
-    row::{Columns, RawRow, Read},
+    row::{Columns, Inspected, RawRow, Read},
 };
 
 /// `FORCE INDEX` is a precaution: the index of expiries was never taken without it, but a scan
@@ -130,33 +130,41 @@ pub(super) fn no_fence() -> StorageError {
     }
 }
 
-pub(super) async fn inspect(
-    session: &mut Session,
-    key: &Key,
-) -> Result<Option<RawRow>, StorageError> {
+pub(super) async fn inspect(session: &mut Session, key: &Key) -> Result<Inspected, StorageError> {
     let text = format!(
-        "SELECT {NOW}, version, expires_at, LENGTH(value) FROM store \
-         FORCE INDEX (PRIMARY) WHERE slot = {} AND `key` = {}",
-        key.slot(),
-        hex(key.bytes())
+        "SELECT {FENCE}, {NOW}, s.version, s.expires_at, LENGTH(s.value) FROM shard f \
+         LEFT JOIN store s FORCE INDEX (PRIMARY) ON {} WHERE f.id = 1",
+        keys_are("s.", std::slice::from_ref(key))
     );
     let answer = query(&mut session.conn, text)
         .await
         .map_err(|failure| failure.of_read())?;
-    answer.rows.into_iter().next().map(raw_row).transpose()
+    let mut row = answer.rows.into_iter().next().ok_or_else(no_fence)?;
+    let ShownFence { fence, answered_by } = ShownFence::decode(&mut row, 0)?;
+    Ok(Inspected {
+        fence,
+        answered_by,
+        row: raw_row(&mut row, 5)?,
+    })
 }
 
-fn raw_row(mut row: SqlRow) -> Result<RawRow, StorageError> {
-    let now_ms: i64 = column(&mut row, 0, "the clock")?;
-    let expires_at: i64 = column(&mut row, 2, "an expiry")?;
+/// A row as it lies there, if there is one: clock, version, expiry and length, from column `first`
+/// on.
+fn raw_row(row: &mut SqlRow, first: usize) -> Result<Option<RawRow>, StorageError> {
+    let now_ms: i64 = column(row, first, "the clock")?;
+    let version: Option<u64> = column(row, first + 1, "a version")?;
+    let Some(version) = version else {
+        return Ok(None);
+    };
+    let expires_at: i64 = column(row, first + 2, "an expiry")?;
     let live = expires_at > now_ms;
     let expires = live && expires_at != NEVER;
-    Ok(RawRow {
+    Ok(Some(RawRow {
         live,
-        version: column(&mut row, 1, "a version")?,
+        version,
         ttl_ms: expires.then(|| (expires_at - now_ms).cast_unsigned()),
-        value_bytes: column(&mut row, 3, "a value's length")?,
-    })
+        value_bytes: column(row, first + 3, "a value's length")?,
+    }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     data::DataConnection,
     error::{Outcome, StorageError},
-    row::{Columns, ExpireRow, PutRow, RawRow, Read, ScanPage, ScanRange},
+    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange},
 };
 
 // In place: REPLACE would delete the row and write it and its keys anew, in four times the time.
@@ -124,14 +124,19 @@ impl DataConnection for SqliteConnection {
             .await
     }
 
-    async fn inspect(&mut self, key: &Key) -> Result<Option<RawRow>, StorageError> {
+    async fn inspect(&mut self, key: &Key) -> Result<Inspected, StorageError> {
         let key = key.clone();
         self.snapshot(move |snapshot, moment| {
             let bytes: &[u8] = key.bytes();
-            snapshot
+            let row = snapshot
                 .prepare_cached(INSPECT)?
                 .query_row(params![key.slot().0, bytes], |row| raw_row(moment, row))
-                .optional()
+                .optional()?;
+            Ok(Inspected {
+                fence: moment.fence,
+                answered_by: moment.answered_by(),
+                row,
+            })
         })
         .await
     }
