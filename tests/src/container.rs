@@ -73,7 +73,9 @@ pub(crate) fn command(
         options.server_id.unwrap_or(port.into())
     ));
     // A read-only server could not be set up: `Server` closes it when it answers.
-    let closing = |option: &String| option.contains("read-only");
+    let closing = |option: &String| {
+        option.starts_with("--read-only") || option.starts_with("--super-read-only")
+    };
     let line = options.command_line().into_iter();
     command.args(line.filter(|option| !closing(option)));
     Ok(command)

@@ -50,16 +50,16 @@ pub(crate) struct ServerSection {
     /// shorter frees its callers and its queue sooner. 1 to 600,000 ms.
     pub(crate) request_timeout_ms: u64,
     /// Requests of one Pipeline stream that may be under way; more wait in the network. More fill
-    /// larger batches for a single busy stream, fewer leave more of the lanes' queues to the others.
-    /// 1 to 65,536.
+    /// larger batches for a single busy stream, fewer leave more of the lanes' queues to the
+    /// others. 1 to 65,536.
     pub(crate) pipeline_requests_max: u64,
-    /// Bytes of answers that the caller of one Pipeline stream may leave unread; beyond it its reads
-    /// are answered with ASK_AGAIN. More bears a caller that reads in fits, less bounds what one
-    /// that does not read can hold. A single value may always wait. 1 MiB to 16 GiB.
+    /// Bytes of answers that the caller of one Pipeline stream may leave unread; beyond it its
+    /// reads are answered with ASK_AGAIN. More bears a caller that reads in fits, less bounds what
+    /// one that does not read can hold. A single value may always wait. 1 MiB to 16 GiB.
     pub(crate) pipeline_answer_bytes_max: u64,
-    /// How often each master's fence is looked at when no request shows that it changed. Lower tells
-    /// a router without traffic sooner that a shard is down or has moved slots, for one small read
-    /// each time; what is written never depends on it. 50 to 60,000 ms.
+    /// How often each master's fence is looked at when no request shows that it changed. Lower
+    /// tells a router without traffic sooner that a shard is down or has moved slots, for one small
+    /// read each time; what is written never depends on it. 50 to 60,000 ms.
     pub(crate) map_poll_ms: u64,
     /// Bytes of a value, 1 to 15 MiB. Larger values make larger statements: a batch of one 15 MiB
     /// value holds up its lane for as long as 15,000 values of 1 KiB would, and every server's
@@ -105,8 +105,8 @@ pub(crate) struct ShardSection {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LanesSection {
     /// Read connections to each master and to each replica. Two keep one statement in the database
-    /// while the next is on the wire; more make smaller batches, and batches are worth 6 to 9 times.
-    /// 1 to 64.
+    /// while the next is on the wire; more make smaller batches, and batches are worth 6 to 9
+    /// times. 1 to 64.
     pub(crate) reads: u64,
     /// Write connections to each master. Several share one flush of the log; from few of them the
     /// fence is nearly free, from 256 a write costs the server three times as much. 1 to 64.
@@ -149,20 +149,20 @@ pub(crate) struct SweeperSection {
     /// Rows in one batch, 1 to 128. More share one commit, fewer make a PUT of one of them wait
     /// less.
     pub(crate) batch_rows_max: u64,
-    /// A batch that takes longer is followed by smaller ones, down to one row. Lower spares the PUTs
-    /// that wait for its locks, higher sweeps faster on a slow disk. 1 to 2,000 ms.
+    /// A batch that takes longer is followed by smaller ones, down to one row. Lower spares the
+    /// PUTs that wait for its locks, higher sweeps faster on a slow disk. 1 to 2,000 ms.
     pub(crate) batch_ms_max: u64,
     /// The pause after a batch, as a multiple of the time that the batch took: 1.0 keeps one
     /// connection busy for half of the time, and after a batch that was slower than usual for less.
     /// Lower sweeps faster where rows expire faster than they are deleted (`freehold sweep` shows
-    /// how many are due); 0.0, with `pause_ms_min` 0, is full speed, and takes from requests what it
-    /// needs. 0 to 1,000.
+    /// how many are due); 0.0, with `pause_ms_min` 0, is full speed, and takes from requests what
+    /// it needs. 0 to 1,000.
     pub(crate) pause_factor: f64,
     /// The shortest pause between two batches. Raising it to 100 ms caps a shard at some 1,280 rows
     /// per second. 0 to 60,000 ms.
     pub(crate) pause_ms_min: u64,
-    /// The longest pause between two batches, whatever `pause_factor` asks for. Lower bounds how far
-    /// a slow server holds sweeping up, higher leaves it alone for longer. 0 to 600,000 ms.
+    /// The longest pause between two batches, whatever `pause_factor` asks for. Lower bounds how
+    /// far a slow server holds sweeping up, higher leaves it alone for longer. 0 to 600,000 ms.
     pub(crate) pause_ms_max: u64,
     /// How long to wait once nothing is due. Higher saves a small read each time, lower has dead
     /// rows on the disk for less time. 10 to 600,000 ms.

@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive};
 
 use freehold_core::limits::{LOCK_WAIT_MAX, STATEMENT_KEYS_MAX, VALUE_BYTES_MAX};
 
-use super::{Config, ConfigError, LogFormat, Problem, ShardConfig, shards};
+use super::{Config, ConfigError, LogFormat, Problem, ShardConfig, SweeperSection, shards};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -167,36 +167,12 @@ fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
         problems,
     );
     range(
-        "sweeper.pause_factor",
-        sweeper.pause_factor,
-        0.0..=1_000.0,
-        problems,
-    );
-    range(
         "sweeper.idle_ms",
         sweeper.idle_ms,
         10..=10 * MINUTE_MS,
         problems,
     );
-    range(
-        "sweeper.pause_ms_min",
-        sweeper.pause_ms_min,
-        0..=MINUTE_MS,
-        problems,
-    );
-    range(
-        "sweeper.pause_ms_max",
-        sweeper.pause_ms_max,
-        0..=10 * MINUTE_MS,
-        problems,
-    );
-    if sweeper.pause_ms_min > sweeper.pause_ms_max {
-        let words = format!(
-            "{} is above sweeper.pause_ms_max ({}): swap them",
-            sweeper.pause_ms_min, sweeper.pause_ms_max
-        );
-        problems.push(Problem::new("sweeper.pause_ms_min", words));
-    }
+    check_pauses(sweeper, problems);
     range(
         "sweeper.replica_lag_ms_max",
         sweeper.replica_lag_ms_max,
@@ -220,6 +196,34 @@ fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
             "is missing: a password alone names no account",
         )),
         _ => {}
+    }
+}
+
+fn check_pauses(sweeper: &SweeperSection, problems: &mut Vec<Problem>) {
+    range(
+        "sweeper.pause_factor",
+        sweeper.pause_factor,
+        0.0..=1_000.0,
+        problems,
+    );
+    range(
+        "sweeper.pause_ms_min",
+        sweeper.pause_ms_min,
+        0..=MINUTE_MS,
+        problems,
+    );
+    range(
+        "sweeper.pause_ms_max",
+        sweeper.pause_ms_max,
+        0..=10 * MINUTE_MS,
+        problems,
+    );
+    if sweeper.pause_ms_min > sweeper.pause_ms_max {
+        let words = format!(
+            "{} is above sweeper.pause_ms_max ({}): swap them",
+            sweeper.pause_ms_min, sweeper.pause_ms_max
+        );
+        problems.push(Problem::new("sweeper.pause_ms_min", words));
     }
 }
 

@@ -23,8 +23,8 @@ const MASTER: &Needs = &[
 
 const ACCOUNT: &str = "the sweeper's account";
 
-const OWN_ACCOUNT: &str = "or give [sweeper] user an account with the rights of deploy/*/accounts.sql \
-                           and grants.sql";
+const OWN_ACCOUNT: &str = "or give [sweeper] user an account with the rights of \
+                           deploy/*/accounts.sql and grants.sql";
 
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
     let Some(watched) = &judge.server.watched else {
