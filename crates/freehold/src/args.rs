@@ -9,10 +9,11 @@ use freehold_client::{AdminClient, Client, ClientOptions, Consistency};
 
 use crate::{
     commands::{
-        completions::CompletionsArgs, del::DelArgs, doctor::DoctorArgs, expire::ExpireArgs,
-        explain::ExplainArgs, export::ExportArgs, get::GetArgs, import::ImportArgs, init::InitArgs,
-        migrate::MigrateArgs, persist::PersistArgs, put::PutArgs, scan::ScanArgs, serve::ServeArgs,
-        shards::ShardsArgs, sweep::SweepArgs, ttl::TtlArgs,
+        bench::BenchArgs, completions::CompletionsArgs, del::DelArgs, doctor::DoctorArgs,
+        expire::ExpireArgs, explain::ExplainArgs, export::ExportArgs, get::GetArgs,
+        import::ImportArgs, init::InitArgs, migrate::MigrateArgs, persist::PersistArgs,
+        put::PutArgs, scan::ScanArgs, serve::ServeArgs, shards::ShardsArgs, sweep::SweepArgs,
+        ttl::TtlArgs,
     },
     duration::parse_duration,
     exit::{CODES, Failure},
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Show, pause or resume the deleting of expired rows
     Sweep(SweepArgs),
+    /// Put load on a router and show what it does
+    Bench(BenchArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
@@ -96,7 +99,17 @@ pub(crate) struct RouterArgs {
 
 impl RouterArgs {
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.addr, &options(self.timeout)).await?)
+        // A command has one caller.
+        self.connect_with(1).await
+    }
+
+    /// With so many streams.
+    pub(crate) async fn connect_with(&self, streams: usize) -> Result<Client, Failure> {
+        let options = ClientOptions {
+            streams,
+            ..options(self.timeout)
+        };
+        Ok(Client::connect(&self.addr, &options).await?)
     }
 }
 
@@ -127,7 +140,6 @@ fn options(timeout: Duration) -> ClientOptions {
     ClientOptions {
         timeout,
         connect_timeout: defaults.connect_timeout.min(timeout),
-        // A command has one caller.
         streams: 1,
         ..defaults
     }

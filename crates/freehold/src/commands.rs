@@ -1,5 +1,6 @@
 //! One file per command: its arguments, its help, and what it does.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod del;
 pub(crate) mod doctor;
@@ -56,6 +57,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Exit, Failure> {
         Command::Shards(args) => shards::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Sweep(args) => sweep::run(args, output).await,
+        Command::Bench(args) => bench::run(args, output).await,
         Command::Completions(args) => completions::run(args, output),
     }
 }

@@ -11,7 +11,8 @@ use crate::{cluster::ClusterError, config::ConfigError, output::Output};
 pub(crate) const CODES: &str = "\
 Exit codes:
    0  done
-   1  a key was not there; lines of an import were bad; doctor found errors
+   1  a key was not there; lines of an import were bad; doctor found errors;
+      calls of bench failed
    2  wrong usage, input that breaks a limit, or what this version does not do
    3  not applied, or not available: safe to try again
    4  outcome unknown: the write may or may not have been applied
