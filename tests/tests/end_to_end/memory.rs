@@ -1,12 +1,17 @@
-//! A scan of a large table takes pages, not the table, into the router's memory.
+//! What a router takes into memory: of a large table pages, not the table, and of answers that
+//! nobody takes as much as the config allows.
 
 use std::fs;
 
 use bytes::Bytes;
 use freehold_client::{ScanOptions, Write};
+use freehold_proto::v1::{self, pipeline_request};
 use freehold_tests::{Engine, Router};
 
-use crate::scene::{Cluster, Result, client};
+use crate::{
+    scene::{Cluster, Result, client, until},
+    wire,
+};
 
 /// 160 MiB of values, larger than a page's share each.
 const ROWS: usize = 640;
@@ -25,7 +30,60 @@ async fn a_scan_of_servers_takes_pages_into_memory(engine: Engine) -> Result<()>
     scans_in_little_memory(&mut Cluster::of_two(engine, "").await?.router).await
 }
 
-on_servers!(a_scan_of_servers_takes_pages_into_memory);
+on_servers!(
+    a_scan_of_servers_takes_pages_into_memory,
+    answers_that_nobody_takes_stay_within_the_routers_room
+);
+
+/// 2 GiB of answers, on streams of which each alone stays within its own limit.
+async fn answers_that_nobody_takes_stay_within_the_routers_room(engine: Engine) -> Result<()> {
+    const ROOM_MIB: u64 = 64;
+    const STREAMS: usize = 64;
+    const GETS: usize = 32;
+    let config = format!("[server]\nanswer_bytes_max = {}\n", ROOM_MIB << 20);
+    let mut cluster = Cluster::of_two(engine, &config).await?;
+    let client = client(&cluster.router).await?;
+    let keys: Vec<String> = (0..GETS).map(|number| format!("large:{number}")).collect();
+    for key in &keys {
+        client.put(key.clone(), vec![b'x'; 1 << 20]).await?;
+    }
+    let at_rest = forget_peak(&mut cluster.router)?;
+    let mut unread = Vec::new();
+    for _ in 0..STREAMS {
+        let get = |(id, key): (u64, &String)| v1::PipelineRequest {
+            id,
+            request: Some(pipeline_request::Request::Get(v1::GetRequest {
+                key: key.clone().into(),
+                read: None,
+            })),
+            timeout: None,
+        };
+        let requests: Vec<_> = (0..).zip(&keys).map(get).collect();
+        let mut stub = wire::stub(&cluster.router).await?;
+        let responses = stub.pipeline(futures::stream::iter(requests)).await?;
+        unread.push(responses.into_inner());
+    }
+    until("every read to be answered or refused", async || {
+        let (_, metrics) = cluster.router.http_get("/metrics").await?;
+        let ended = |line: &&str| {
+            line.starts_with("freehold_operation_seconds_count{") && line.contains("\"get\"")
+        };
+        let counts = metrics.lines().filter(ended);
+        let counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        Ok(counts.sum::<usize>() >= STREAMS * GETS)
+    })
+    .await?;
+    let growth = memory_mib(&mut cluster.router, "VmHWM:")?.saturating_sub(at_rest);
+    println!("{at_rest} MiB at rest, {growth} MiB more at the peak");
+    // The room, what each lane and each connection has in its hands, and the allocator's slack.
+    assert!(growth < ROOM_MIB + 192, "{growth} MiB");
+    drop(unread);
+    // The room is free again.
+    until("reads to be answered", async || {
+        Ok(client.get("large:0").await.is_ok())
+    })
+    .await
+}
 
 async fn scans_in_little_memory(router: &mut Router) -> Result<()> {
     let client_of_writes = client(router).await?;
