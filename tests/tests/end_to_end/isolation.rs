@@ -1,7 +1,7 @@
 //! Isolation: a master that is frozen or killed hurts its own keys alone, and every request to it
 //! ends in time, once, and with the truth.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use freehold_core::slot::even_share;
 use freehold_tests::Engine;
@@ -14,6 +14,7 @@ use tonic::Code;
 use crate::{
     history::Ending,
     load::{Load, Outcome, Plan},
+    pace::{Calls, Control, Pace},
     scene::{Cluster, Result, keys_of, seed, until},
     sick::{Ended, IMPATIENT, PATIENT, Sick},
     table,
@@ -28,6 +29,16 @@ const TOLERANCE: Duration = Duration::from_millis(1_500);
 
 /// No request to the healthy master may take longer, on a machine with too much to do.
 const HEALTHY_MAX: Duration = Duration::from_secs(2);
+
+/// How much slower than before the healthy half may be, compared with writes that pass the router
+/// by. What the sick master could hold up (a lock, a queue, a thread) would cost far more.
+const SLOWER_MAX: f64 = 2.0;
+
+/// What the machine's other work may add to a typical call.
+const NOISE: Duration = Duration::from_millis(3);
+
+/// How long the pace is measured before the trouble.
+const BEFORE: Duration = Duration::from_secs(2);
 
 /// The connections to a frozen server are given up while it is frozen: both what happens before
 /// and what happens after that is seen.
@@ -61,25 +72,26 @@ async fn isolated(engine: Engine, fault: Fault) -> Result<()> {
     let mut plan = Plan::new("healthy", seed());
     plan.slots = even_share(1, 2);
     (plan.unary, plan.pipelined) = (4, 4);
-    // Far from what the machine can do, so that a lower rate is the router's doing.
+    // Far from what the machine can do, so that the pace is the router's, not the machine's.
     plan.pause = Duration::from_millis(5);
+    let control = Control::start(cluster.masters[1].connect().await?, plan.pause).await?;
     let healthy = Load::start(cluster.router.address(), &plan).await?;
     let stub = wire::stub(&cluster.router).await?;
+    healthy.until_done(500).await?;
+    let measured = Instant::now();
+    sleep(BEFORE).await;
+    let measured = measured..Instant::now();
     let sick = Sick::start(&stub);
     healthy.until_done(500).await?;
-    let before = rate(&healthy, Duration::from_secs(1)).await;
 
     match fault {
         Fault::Frozen => cluster.masters[0].freeze()?,
         Fault::Killed => cluster.masters[0].kill(),
     }
     let began = Instant::now();
-    let (streamed, during) = tokio::join!(stream_to_the_sick(&stub), rate(&healthy, AWAY));
+    let (streamed, ()) = tokio::join!(stream_to_the_sick(&stub), sleep(AWAY));
     let streamed = streamed?;
-    until("requests to the sick master to end", async || {
-        Ok(began.elapsed() >= AWAY)
-    })
-    .await?;
+    let times = [measured, began..Instant::now()];
     match fault {
         Fault::Frozen => cluster.masters[0].thaw()?,
         Fault::Killed => cluster.masters[0].start_again().await?,
@@ -92,7 +104,8 @@ async fn isolated(engine: Engine, fault: Fault) -> Result<()> {
     })
     .await?;
     let (history, endings) = sick.stop().await?;
-    judge_healthy(&healthy.stop().await?, before, during);
+    let control = control.stop().await?;
+    judge_healthy(&healthy.stop().await?, &control, &times);
     judge_sick(fault, &endings);
     judge_stream(&streamed);
     let client = cluster.client().await?;
@@ -102,13 +115,6 @@ async fn isolated(engine: Engine, fault: Fault) -> Result<()> {
         history.count(Ending::Unknown)
     );
     Ok(())
-}
-
-/// Calls per second that end well.
-async fn rate(load: &Load, during: Duration) -> f64 {
-    let (began, done) = (Instant::now(), load.done());
-    sleep(during).await;
-    (load.done() - done) as f64 / began.elapsed().as_secs_f64()
 }
 
 /// 64 writes on one stream, to a master that does not answer.
@@ -122,11 +128,7 @@ async fn stream_to_the_sick(stub: &Stub) -> Result<wire::Streamed> {
     wire::pipeline(stub, requests, sent).await
 }
 
-fn judge_healthy(outcome: &Outcome, before: f64, during: f64) {
-    println!(
-        "healthy: {before:.0}/s before, {during:.0}/s during, {:?} at most",
-        outcome.longest
-    );
+fn judge_healthy(outcome: &Outcome, control: &Calls, times: &[Range<Instant>; 2]) {
     assert_eq!(
         outcome.failures,
         BTreeMap::new(),
@@ -138,9 +140,33 @@ fn judge_healthy(outcome: &Outcome, before: f64, during: f64) {
         "the longest request took {:?}",
         outcome.longest
     );
+    let paces = |calls: &Calls| {
+        times
+            .each_ref()
+            .map(|time| Pace::of(calls, time).expect("calls at that time"))
+    };
+    let ([before, during], [alone_before, alone]) = (paces(&outcome.took), paces(control));
+    println!("healthy: {before:?}, then {during:?}");
+    println!("past the router: {alone_before:?}, then {alone:?}");
+    // How much slower the machine has become.
+    let noise = (alone.median.as_secs_f64() / alone_before.median.as_secs_f64()).max(1.0);
+    for (what, before, during) in [
+        ("half", before.median, during.median),
+        ("one of ten", before.slow, during.slow),
+    ] {
+        let most = before.mul_f64(SLOWER_MAX * noise) + NOISE;
+        assert!(
+            during <= most,
+            "{what} of the calls took more than {during:?}, before {before:?}; past the router all \
+             was {noise:.1} times slower"
+        );
+    }
+    let least = before.calls_per_window as f64 / (SLOWER_MAX * noise);
     assert!(
-        during > before / 4.0,
-        "{during} calls per second instead of {before}"
+        during.calls_per_window as f64 >= least,
+        "{} calls in a window, before {}; past the router all was {noise:.1} times slower",
+        during.calls_per_window,
+        before.calls_per_window
     );
 }
 

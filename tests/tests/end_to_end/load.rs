@@ -73,6 +73,8 @@ pub(crate) struct Outcome {
     pub(crate) done: u64,
     /// The longest call that ended well.
     pub(crate) longest: Duration,
+    /// When each call that ended well began, and what it took.
+    pub(crate) took: Vec<(Instant, Duration)>,
     /// Why calls failed, and how often.
     pub(crate) failures: BTreeMap<String, u64>,
     /// Reads that did not show what was written before.
@@ -138,6 +140,7 @@ impl Load {
             let outcome = outcome?;
             all.done += outcome.done;
             all.longest = all.longest.max(outcome.longest);
+            all.took.extend(outcome.took);
             all.violations.extend(outcome.violations);
             all.history.merge(outcome.history);
             for (reason, count) in outcome.failures {
@@ -255,7 +258,9 @@ impl Writer {
         match ended {
             Ok(()) => {
                 self.outcome.done += 1;
-                self.outcome.longest = self.outcome.longest.max(began.elapsed());
+                let took = began.elapsed();
+                self.outcome.longest = self.outcome.longest.max(took);
+                self.outcome.took.push((began, took));
                 self.count.fetch_add(1, Ordering::Relaxed);
             }
             Err((_, words)) => {

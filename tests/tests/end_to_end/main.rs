@@ -43,6 +43,7 @@ mod load;
 mod memory;
 mod observed;
 mod overtaking;
+mod pace;
 mod packages;
 mod replicas;
 mod scene;
