@@ -99,8 +99,8 @@ fn open_site(
         wanted: Wanted {
             value_bytes_max: config.server.value_bytes_max,
             routers,
-            read_lanes: config.lanes.reads,
-            write_lanes: config.lanes.writes,
+            read_connections: config.lanes.reads,
+            write_connections: config.lanes.writes,
             own_account: account.is_none(),
             replica_lag_max: Duration::from_millis(config.sweeper.replica_lag_ms_max),
         },

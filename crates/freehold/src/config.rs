@@ -104,12 +104,13 @@ pub(crate) struct ShardSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LanesSection {
-    /// Read connections to each master and to each replica. Two keep one statement in the database
-    /// while the next is on the wire; more make smaller batches, and batches are worth 6 to 9
-    /// times. 1 to 64.
+    /// Connections of the read lane of each master and each replica. Two keep the database at work
+    /// while answers are on their way; more use more of its cores, for smaller batches, and batches
+    /// are worth 6 to 9 times. 1 to 64.
     pub(crate) reads: u64,
-    /// Write connections to each master. Several share one flush of the log; from few of them the
-    /// fence is nearly free, from 256 a write costs the server three times as much. 1 to 64.
+    /// Connections of the write lane of each master. One writes while the other's commit waits for
+    /// the disk, and several share one flush of the log; from few of them the fence is nearly free,
+    /// from 256 a write costs the server three times as much. 1 to 64.
     pub(crate) writes: u64,
     /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED. More ride out a longer
     /// stall, fewer fail sooner. 128 to 1,048,576.

@@ -8,8 +8,8 @@ const OTHERS: u64 = 512;
 
 /// Asks for as many file descriptors as connections may need, and says so where the system gives
 /// fewer.
-pub(crate) fn make_room(connections_max: u64, lanes: u64) {
-    let needed = connections_max + lanes + OTHERS;
+pub(crate) fn make_room(connections_max: u64, of_lanes: u64) {
+    let needed = connections_max + of_lanes + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     let given = match raised(&limit, needed) {
         Some(wanted) => match setrlimit(Resource::Nofile, wanted) {
@@ -21,7 +21,7 @@ pub(crate) fn make_room(connections_max: u64, lanes: u64) {
     if let Some(given) = given.filter(|given| *given < needed) {
         tracing::warn!(
             "this process may open {given} files, and server.connections_max = {connections_max} \
-             with {lanes} lanes needs {needed}: raise the limit (ulimit -n, LimitNOFILE), or lower \
+             with {of_lanes} to databases needs {needed}: raise the limit (ulimit -n, LimitNOFILE), or lower \
              connections_max"
         );
     }

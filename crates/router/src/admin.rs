@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     replica,
     request::{Answer, Level, Operation},
-    shards::{ServerLanes, Shard, lane_of},
+    shards::{ServerLanes, Shard},
     status,
     validate::wire_ttl,
 };
@@ -120,7 +120,6 @@ impl AdminService {
     ) {
         let shard = self.calls.shards.shard(owner);
         let view = map.shard(owner);
-        let lane = |lanes: usize| u32::try_from(lane_of(key, lanes.max(1))).unwrap_or(0);
         shard.name.as_ref().clone_into(&mut response.shard);
         shard
             .master
@@ -130,8 +129,8 @@ impl AdminService {
         response.slot_epoch = view.claim(key.slot()).map_or(0, |claim| claim.slot_epoch);
         (response.term, response.epoch) =
             view.fence.map_or((0, 0), |fence| (fence.term, fence.epoch));
-        response.read_lane = lane(shard.master.reads.len());
-        response.write_lane = lane(shard.master.writes.len());
+        response.reads_waiting = shard.master.reads.keys() as u64;
+        response.writes_waiting = shard.master.writes.keys() as u64;
         response.replicas = replica_choices(shard);
     }
 }
@@ -184,7 +183,7 @@ fn shard_info(map: &ShardMap, id: ShardId, shard: &Shard) -> v1::ShardInfo {
         servers: servers.collect(),
         queued: queues
             .flat_map(ServerLanes::queues)
-            .map(|queue| queue.keys() as u64)
+            .map(|(_, queue)| queue.keys() as u64)
             .sum(),
     }
 }

@@ -109,12 +109,13 @@ pub struct Cut {
     pub freed_bytes: usize,
 }
 
-/// Takes the next batch out of `backlog`. `place` says where a slot's reads or (if true) writes
+/// Takes the next batch out of `backlog`, without keys that are busy elsewhere. `place` says where a slot's reads or (if true) writes
 /// belong. Requests that are over are dropped.
 pub fn cut(
     backlog: &mut VecDeque<Request>,
     limits: BatchLimits,
     now: Instant,
+    is_busy: impl Fn(&Key) -> bool,
     place: impl Fn(Slot, bool) -> Place,
 ) -> Cut {
     let mut out = Cut::default();
@@ -138,7 +139,13 @@ pub fn cut(
                 }
                 Place::Elsewhere => out.elsewhere.push(request),
                 Place::Here => {
-                    if let Some(request) = picked.take(request, limits) {
+                    let busy = request.operation.key().is_some_and(&is_busy);
+                    let left_over = if busy {
+                        Some(request)
+                    } else {
+                        picked.take(request, limits)
+                    };
+                    if let Some(request) = left_over {
                         left.push_back(request);
                         looks += 1;
                         continue;

@@ -68,7 +68,7 @@ fn kinds(backlog: &VecDeque<Request>) -> Vec<Kind> {
 async fn one_caller_gets_a_statement_of_one_row() {
     let now = Instant::now();
     let (mut backlog, _callers) = waiting([Operation::Get(key(1))], now);
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     assert_eq!(
@@ -87,7 +87,8 @@ async fn values_of_known_size_are_read_within_the_budget() {
             request.value_bytes = *bytes;
         }
         let mut rows = Vec::new();
-        while let Some(batch) = cut(&mut backlog, LIMITS, now, |_, _| Place::Here).batch {
+        while let Some(batch) = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here).batch
+        {
             rows.push(batch.rows.len());
         }
         rows
@@ -102,7 +103,7 @@ async fn values_of_known_size_are_read_within_the_budget() {
 async fn equal_gets_read_the_row_once() {
     let now = Instant::now();
     let (mut backlog, _callers) = waiting((0..10).map(|_| Operation::Get(key(1))), now);
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     assert_eq!((batch.rows.len(), batch.requests.len()), (1, 10));
@@ -112,7 +113,7 @@ async fn equal_gets_read_the_row_once() {
 async fn of_several_puts_to_one_key_the_last_is_stored() {
     let now = Instant::now();
     let (mut backlog, _callers) = waiting([put(1, 10, 1), put(2, 20, 1), put(1, 30, 1)], now);
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     let Rows::Put(rows) = &batch.rows else {
@@ -130,7 +131,7 @@ async fn a_second_delete_of_a_key_waits_for_the_first() {
     let now = Instant::now();
     let (mut backlog, _callers) =
         waiting([Operation::Delete(key(1)), Operation::Delete(key(1))], now);
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     assert_eq!((batch.requests.len(), backlog.len()), (1, 1));
@@ -148,7 +149,7 @@ async fn a_put_does_not_overtake_an_older_write_to_its_key_but_others_go_along()
         ],
         now,
     );
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     let versions: Vec<_> = batch
@@ -171,13 +172,19 @@ async fn late_over_and_moved_requests_are_not_sent() {
     backlog[0].deadline = now;
     drop(callers.remove(1));
     let moved = key(3).slot();
-    let mut cut = cut(&mut backlog, LIMITS, now, |slot, _| {
-        if slot == moved {
-            Place::Elsewhere
-        } else {
-            Place::Here
-        }
-    });
+    let mut cut = cut(
+        &mut backlog,
+        LIMITS,
+        now,
+        |_| false,
+        |slot, _| {
+            if slot == moved {
+                Place::Elsewhere
+            } else {
+                Place::Here
+            }
+        },
+    );
     assert_eq!(
         (cut.late.len(), cut.elsewhere.len(), cut.freed_keys),
         (1, 1, 4)
@@ -192,7 +199,7 @@ async fn late_over_and_moved_requests_are_not_sent() {
 async fn a_row_larger_than_the_bound_goes_alone() {
     let now = Instant::now();
     let (mut backlog, _callers) = waiting([put(1, 1, 1_000), put(2, 2, 1)], now);
-    let batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     assert_eq!((batch.requests.len(), backlog.len()), (1, 1));
@@ -202,7 +209,7 @@ async fn a_row_larger_than_the_bound_goes_alone() {
 async fn a_dropped_batch_tells_each_caller_the_truth() {
     let now = Instant::now();
     let (mut backlog, mut callers) = waiting([put(1, 1, 1), put(2, 2, 1)], now);
-    let mut batch = cut(&mut backlog, LIMITS, now, |_, _| Place::Here)
+    let mut batch = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     batch.requests[0].stage = crate::request::Stage::Sent;
@@ -251,7 +258,7 @@ proptest! {
         let mut sent = Vec::new();
         while !backlog.is_empty() {
             let before = backlog.len();
-            let cut = cut(&mut backlog, LIMITS, now, |_, _| Place::Here);
+            let cut = cut(&mut backlog, LIMITS, now, |_| false, |_, _| Place::Here);
             let batch = cut.batch.expect("something waits and everything is served");
             prop_assert!(batch.rows.len() <= LIMITS.rows_max && !batch.rows.is_empty());
             prop_assert_eq!(before - backlog.len(), batch.requests.len());
@@ -304,17 +311,35 @@ async fn what_is_held_back_keeps_its_place_and_others_pass_it() {
             Place::Here
         }
     };
-    let first = cut(&mut backlog, limits, now, hold);
+    let first = cut(&mut backlog, limits, now, |_| false, hold);
     assert_eq!(
         (versions(&first.batch.unwrap()), first.freed_keys),
         (vec![12, 14], 2)
     );
-    let second = cut(&mut backlog, limits, now, hold);
+    let second = cut(&mut backlog, limits, now, |_| false, hold);
     assert!(second.batch.is_none() && second.freed_keys == 0);
-    let last = cut(&mut backlog, limits, now, |_, _| Place::Here)
+    let last = cut(&mut backlog, limits, now, |_| false, |_, _| Place::Here)
         .batch
         .unwrap();
     assert_eq!((versions(&last), last.requests.len()), (vec![13], 2));
+}
+
+#[tokio::test]
+async fn a_key_whose_write_is_out_waits_with_everything_for_it() {
+    let now = Instant::now();
+    let operations = [
+        put(1, 11, 1),
+        put(2, 12, 1),
+        Operation::Delete(key(1)),
+        put(1, 13, 1),
+    ];
+    let (mut backlog, _callers) = waiting(operations, now);
+    let is_out = |out: &Key| *out == key(1);
+    let first = cut(&mut backlog, LIMITS, now, is_out, |_, _| Place::Here);
+    assert_eq!(versions(&first.batch.unwrap()), [12]);
+    let none = cut(&mut backlog, LIMITS, now, is_out, |_, _| Place::Here);
+    assert!(none.batch.is_none() && none.freed_keys == 0);
+    assert_eq!(kinds(&backlog), [Kind::Put, Kind::Delete, Kind::Put]);
 }
 
 fn versions(batch: &Batch) -> Vec<u64> {

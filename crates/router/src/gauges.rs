@@ -14,7 +14,6 @@ use prometheus_client::{
 
 use crate::{
     budget::{Budget, Budgets},
-    queue::Queue,
     shards::{ServerLanes, Shards},
 };
 
@@ -42,13 +41,6 @@ impl Server<'_> {
             ("role", self.role),
         ]
     }
-
-    /// The queues of each kind of lane.
-    fn queues(&self) -> [(&'static str, &[Arc<Queue>]); 3] {
-        let ServerLanes { reads, writes, .. } = self.lanes;
-        let scans = std::slice::from_ref(&self.lanes.scans);
-        [("reads", reads), ("writes", writes), ("scans", scans)]
-    }
 }
 
 impl Gauges {
@@ -70,9 +62,9 @@ impl Gauges {
             encoder.encode_descriptor("queued_requests", help, None, MetricType::Gauge)?;
         for server in self.servers() {
             let [shard, address, _] = server.labels();
-            for (lanes, queues) in server.queues() {
-                let waiting: u64 = queues.iter().map(|queue| queue.keys() as u64).sum();
-                let labels = [shard, address, ("lanes", lanes)];
+            for (lane, queue) in server.lanes.queues() {
+                let labels = [shard, address, ("lane", lane.as_str())];
+                let waiting = queue.keys() as u64;
                 family.encode_family(&labels)?.encode_gauge(&waiting)?;
             }
         }
@@ -139,12 +131,12 @@ impl Gauges {
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_queues(&mut encoder)?;
-        let help = "Lanes of a server: the connections they may have";
-        self.encode_servers(&mut encoder, "lanes", help, |server| {
-            server.queues().count() as u64
+        let help = "Connections that the lanes of a server may have";
+        self.encode_servers(&mut encoder, "connections", help, |server| {
+            server.connections as u64
         })?;
-        let help = "Lanes whose connection is open";
-        self.encode_servers(&mut encoder, "lanes_open", help, |server| {
+        let help = "Connections that are open";
+        self.encode_servers(&mut encoder, "connections_open", help, |server| {
             server.open.load(Ordering::Relaxed) as u64
         })?;
         let help = "1 if requests are sent to the server";

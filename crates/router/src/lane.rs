@@ -1,43 +1,61 @@
-//! A lane: one database connection with its own bounded queue.
+//! A lane: a bounded queue, and the few connections that carry what waits in it.
 //!
-//! It never waits for company: whatever waits when its connection is free goes out as one
-//! statement. While the answer is outstanding it keeps ending requests whose deadlines pass, each
-//! with the truth for its own stage.
+//! Whatever waits when nothing is out goes out at once, as one statement. While one statement is
+//! out, the next one goes on another connection as soon as it is as large as that one, or when that
+//! one comes back: so the database always has work while answers are on their way, and batches stay
+//! large. A lone caller never waits for company, two callers get a statement each, and of hundreds
+//! each statement carries its share.
 //!
-//! What it writes to one key is stored in the order it came in, over all connections of its life:
-//! a write lane has a name, under which a new connection first puts an end to what the one before
-//! may still be writing. (Callers whose write's outcome is unknown may find it applied or not, but
-//! never applied over a later write of this lane.)
+//! Meanwhile the lane ends requests whose deadlines pass, each with the truth for its own stage.
+//!
+//! What it writes to one key is stored in the order it came in: a key is in one statement at a time,
+//! and if a connection breaks under a write, its keys wait until the connection's successor has put
+//! an end to what it may still be writing ([`WriterName`]). (Callers whose write's outcome is
+//! unknown may find it applied or not, but never applied over a later write of this lane.)
+//!
+//! One task runs the whole lane: whatever takes time is a job beside it, whose [`Event`] it awaits.
 
 mod execute;
+mod flight;
+mod link;
 mod settle;
 
 use std::{
-    collections::VecDeque,
-    future::Future,
+    collections::{HashSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use freehold_core::{Fence, ShardId};
-use freehold_storage::{DataConnection, Server, StorageError, WriterName};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
+use foldhash::fast::RandomState;
+use freehold_core::{Fence, Key, ShardId, limits::STATEMENT_KEYS_MAX};
+use freehold_storage::{Server, WriterName};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
+};
 
+use self::{flight::Flight, link::Link};
 use crate::{
-    backoff::Backoff,
-    batch::{Batch, BatchLimits, Place, cut, place_of},
+    batch::{BatchLimits, Place, cut, place_of},
     budget::Budget,
     failure::Failure,
-    map_loader::standing_of,
     metrics::LaneMetrics,
     queue::Queue,
-    request::{Request, Stage},
+    request::Request,
     shards::{ServerLanes, Shards, Standing},
 };
 
-/// How often deadlines are looked at while a statement is outstanding. Half of the smallest margin
+/// How often deadlines are looked at while something waits or is out. Half of the smallest margin
 /// that a deadline is moved forward by.
 const DEADLINE_TICK: Duration = Duration::from_millis(5);
+
+/// A statement of fewer rows wants no more company than it has itself.
+const SMALL_ROWS: usize = 8;
+
+/// How long a connection stays free for the sake of a larger batch: a statement that hangs, on a
+/// lock or a slow disk, keeps the others no longer than this.
+const COMPANY_WAIT_MAX: Duration = Duration::from_millis(10);
 
 /// A connection that was idle for longer is asked whether it still lives before it is used: a
 /// statement sent into a dead one would have an unknown outcome.
@@ -58,10 +76,10 @@ pub enum Role {
     Replica(usize),
 }
 
-/// When a lane opens its connection.
+/// When a lane opens its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// At once, and again whenever it broke.
+    /// At once, and again whenever one broke.
     Eager,
     /// With the first request.
     OnDemand,
@@ -76,13 +94,13 @@ pub struct LaneParts {
     pub shard: ShardId,
     /// Master or replica.
     pub role: Role,
-    /// Where the connection goes.
+    /// Where the connections go.
     pub server: Server,
-    /// The name under which it writes; absent if it only reads.
-    pub writer: Option<WriterName>,
+    /// One for each connection: the name under which it writes; absent if it only reads.
+    pub writers: Vec<Option<WriterName>>,
     /// Where requests come from.
     pub queue: Arc<Queue>,
-    /// When the connection is opened.
+    /// When connections are opened.
     pub opening: Opening,
     /// How long an answer may take before the connection is given up.
     pub statement_timeout: Duration,
@@ -102,52 +120,103 @@ pub struct Lane {
     name: Arc<str>,
     /// Taken from the queue, not yet sent; oldest first.
     backlog: VecDeque<Request>,
-    connection: Option<Box<dyn DataConnection>>,
-    /// Whether the connection is among those that metrics show as open.
-    counted: bool,
-    last_used: Instant,
+    links: Vec<Link>,
+    /// The statements that are out.
+    flights: Vec<Flight>,
+    /// How many statements were sent.
+    flights_begun: u64,
+    jobs: FuturesUnordered<BoxFuture<'static, Event>>,
+    /// Whether the map is being loaded: nothing is sent until it is there.
+    is_reloading: bool,
+    /// Each with the number of the first statement that began after it came.
+    barriers: Vec<(u64, Vec<oneshot::Sender<()>>)>,
+    /// Since when a connection is free although requests wait.
+    keeping_free_since: Option<Instant>,
+    /// Requests at the head of the backlog that cannot go before a statement comes back.
+    passed_over: usize,
+    /// How many connections metrics show as open.
+    counted: usize,
     tick: Interval,
-    backoff: Backoff,
+}
+
+/// What a lane waits for.
+enum Event {
+    /// Something may be in the queue, or it was closed.
+    Queued,
+    /// Time to look at deadlines.
+    Tick,
+    /// A connection may be opened again, or was idle for long.
+    Due,
+    /// A connection was opened, or was not.
+    Opened(usize, link::Opened),
+    /// An idle connection was asked whether it lives.
+    Asked(usize, link::Alive),
+    /// A statement came back, or never will.
+    Answered(flight::Answered),
+    /// The map was looked at again; whether because the fence had turned something away.
+    Reloaded { turned_away: bool },
 }
 
 impl Lane {
-    /// A lane without a connection.
+    /// A lane without connections.
     #[must_use]
     pub fn new(parts: LaneParts) -> Self {
         let mut tick = interval(DEADLINE_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let links = parts.writers.iter().zip(parts.seed..);
         Self {
             name: parts.shards.shard(parts.shard).name.clone(),
             backlog: VecDeque::new(),
-            connection: None,
-            counted: false,
-            last_used: Instant::now(),
+            links: links
+                .map(|(writer, seed)| Link::new(writer.clone(), seed))
+                .collect(),
+            flights: Vec::new(),
+            flights_begun: 0,
+            jobs: FuturesUnordered::new(),
+            is_reloading: false,
+            barriers: Vec::new(),
+            keeping_free_since: None,
+            passed_over: 0,
+            counted: 0,
             tick,
-            backoff: Backoff::new(parts.seed),
             parts,
         }
     }
 
-    /// Serves until the queue is closed and empty.
+    /// Serves until the queue is closed, and everything that was in it has its answer.
     pub async fn run(mut self) {
         loop {
-            self.count_connection();
-            self.pass_barriers();
-            if !self.backlog.is_empty() {
-                self.serve().await;
-            } else if self.parts.queue.is_closed() {
+            self.take_queue();
+            self.tend_links();
+            self.send_ripe();
+            self.count_connections();
+            if self.parts.queue.is_closed() && self.backlog.is_empty() && self.flights.is_empty() {
                 return;
-            } else {
-                self.idle().await;
             }
+            let event = self.next_event().await;
+            self.handle(event);
         }
     }
 
-    /// Takes what waits in the queue. At a barrier everything that does not belong here any more is
-    /// sent on: nothing of it is in a statement now.
-    fn pass_barriers(&mut self) {
+    /// Takes what waits in the queue, and ends it at once where there is no connection and none on
+    /// its way.
+    fn take_queue(&mut self) {
         let barriers = self.parts.queue.take_into(&mut self.backlog);
-        if barriers.is_empty() {
+        if !barriers.is_empty() {
+            self.barriers.push((self.flights_begun, barriers));
+        }
+        if let Some(reason) = self.is_down() {
+            self.fail_waiting(&reason);
+        }
+        self.pass_barriers();
+    }
+
+    /// Ends the barriers before which nothing is out any more. Everything that waits and does not
+    /// belong here by now is sent on first.
+    fn pass_barriers(&mut self) {
+        let oldest = self.flights.iter().map(|flight| flight.number).min();
+        let oldest = oldest.unwrap_or(self.flights_begun);
+        if self.barriers.iter().all(|(first, _)| *first > oldest) {
             return;
         }
         let shards = self.parts.shards.clone();
@@ -160,66 +229,70 @@ impl Lane {
         self.release(&departed);
         shards.dispatch_again(departed);
         // Whoever waits for them goes on only now.
-        drop(barriers);
+        self.barriers.retain(|(first, _)| *first > oldest);
     }
 
-    /// Frees the places of requests that leave this lane.
-    fn release(&self, leaving: &[Request]) {
-        let bytes = leaving.iter().map(|request| request.operation.bytes());
-        self.parts.queue.release(leaving.len(), bytes.sum());
-    }
-
-    fn count_connection(&mut self) {
-        if self.connection.is_some() == self.counted {
-            return;
+    /// Sends what waits, as far as connections are free and the batches are large enough.
+    fn send_ripe(&mut self) {
+        while !self.backlog.is_empty() && !self.is_reloading {
+            let Some(link) = self.free_link() else {
+                break;
+            };
+            if !self.is_ripe() {
+                self.keeping_free_since.get_or_insert_with(Instant::now);
+                return;
+            }
+            if self.links[link].last_used.elapsed() > TRUSTED_IDLE {
+                self.ask(link);
+                break;
+            }
+            if !self.send_next(link) {
+                self.passed_over = self.backlog.len();
+                break;
+            }
         }
-        self.counted = !self.counted;
-        let open = &self.server().open;
-        if self.counted {
-            open.fetch_add(1, Ordering::Relaxed);
+        self.keeping_free_since = None;
+    }
+
+    /// Whether the next batch may go: nothing is out, or it is as large as the largest that is.
+    fn is_ripe(&self) -> bool {
+        let waited = self.keeping_free_since.map(|since| since.elapsed());
+        self.company() >= self.company_wanted()
+            || waited.is_some_and(|for_| for_ > COMPANY_WAIT_MAX)
+    }
+
+    /// How many of those that wait may go together.
+    fn company(&self) -> usize {
+        self.backlog.len().saturating_sub(self.passed_over)
+    }
+
+    /// How many requests make it worth while to send another statement beside those that are out.
+    fn company_wanted(&self) -> usize {
+        let rows = self.flights.iter().map(|flight| flight.rows);
+        let largest = rows.max().unwrap_or(0);
+        if largest < SMALL_ROWS {
+            largest
         } else {
-            open.fetch_sub(1, Ordering::Relaxed);
+            (2 * largest).min(STATEMENT_KEYS_MAX)
         }
     }
 
-    /// Waits for requests, keeping the connection alive meanwhile.
-    async fn idle(&mut self) {
-        if self.connection.is_none() && self.parts.opening == Opening::Eager {
-            if !self.open().await {
-                self.rest().await;
-            }
-            return;
-        }
-        let queue = self.parts.queue.clone();
-        tokio::select! {
-            () = queue.ready() => {}
-            () = sleep_until(self.last_used + IDLE_PING), if self.connection.is_some() => {
-                self.check_alive().await;
-            }
-        }
-    }
-
-    /// Sends the next batch of what waits.
-    async fn serve(&mut self) {
-        if self.connection.is_some() && self.last_used.elapsed() > TRUSTED_IDLE {
-            self.check_alive().await;
-        }
-        if self.connection.is_none() && !self.open().await {
-            self.rest().await;
-            return;
-        }
+    /// Cuts the next batch and sends it; whether anything that waited went anywhere.
+    fn send_next(&mut self, link: usize) -> bool {
         let shards = self.parts.shards.clone();
         let map = shards.map.load_full();
         let shard = self.parts.shard;
         // The same map decides whether a slot belongs here and which fence the write proves: a
         // newer fence with an older opinion of the slot would let the write through.
         let Some(fence) = map.shard(shard).fence else {
-            self.reload(None).await;
-            return;
+            self.reload(None);
+            return false;
         };
         let limits = BatchLimits::default();
         let place = shards.places(&map, shard);
-        let cut = cut(&mut self.backlog, limits, Instant::now(), place);
+        let busy = self.busy_keys();
+        let is_busy = |key: &Key| !busy.is_empty() && busy.contains(key);
+        let cut = cut(&mut self.backlog, limits, Instant::now(), is_busy, place);
         self.parts.queue.release(cut.freed_keys, cut.freed_bytes);
         for mut request in cut.late {
             request.end_late(&self.name);
@@ -228,69 +301,81 @@ impl Lane {
             shards.dispatch_again(cut.elsewhere);
         }
         if let Some(batch) = cut.batch {
-            self.send(batch, fence).await;
-        } else if cut.freed_keys == 0 {
-            // Everything is held back: until something comes in, or a handover ends.
-            let queue = self.parts.queue.clone();
-            self.attend(&mut [], queue.ready()).await;
+            self.send(link, batch, fence);
+        }
+        cut.freed_keys > 0
+    }
+
+    /// Keys whose writes are out, or may still be running on a connection that broke.
+    fn busy_keys(&self) -> HashSet<Key, RandomState> {
+        if self.parts.writers.iter().all(Option::is_none) {
+            return HashSet::default();
+        }
+        let out = self.flights.iter().flat_map(|flight| &flight.requests);
+        let out = out.filter_map(|request| request.operation.key());
+        let unsettled = self.links.iter().flat_map(|link| &link.unsettled);
+        out.chain(unsettled).cloned().collect()
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let queue = self.parts.queue.clone();
+        queue.wake_at(self.wake_at());
+        let waits = !self.flights.is_empty() || !self.backlog.is_empty();
+        let due = self.links_due();
+        tokio::select! {
+            // An answer that is there counts, even if a deadline passed a moment ago.
+            biased;
+            Some(event) = self.jobs.next() => event,
+            () = queue.ready() => Event::Queued,
+            _ = self.tick.tick(), if waits => Event::Tick,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
         }
     }
 
-    /// Runs one statement and answers its requests.
-    async fn send(&mut self, mut batch: Batch, fence: Fence) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        for request in &mut batch.requests {
-            request.stage = Stage::Sent;
+    /// How many requests must come in before they are worth a look.
+    fn wake_at(&self) -> usize {
+        if self.free_link().is_some() {
+            self.company_wanted().saturating_sub(self.company()).max(1)
+        } else if self.flights.is_empty() {
+            1
+        } else {
+            usize::MAX
         }
-        let started = Instant::now();
-        let statement = execute::execute(&mut *connection, &batch.rows, &fence);
-        let statement = tokio::time::timeout(self.parts.statement_timeout, statement);
-        let result = self.attend(&mut batch.requests, statement).await;
-        self.last_used = Instant::now();
-        self.parts
-            .metrics
-            .statement(batch.kind, batch.rows.len(), self.last_used - started);
-        let executed = result.unwrap_or_else(|_| {
-            let reason = format!("no answer within {:?}", self.parts.statement_timeout);
-            execute::Executed::Failed(StorageError::Lost {
-                reason: reason.into(),
-            })
-        });
-        let broken = executed.breaks_connection();
-        if !broken {
-            self.connection = Some(connection);
-        }
-        self.settle(batch, executed, fence).await;
     }
 
-    /// Waits for `future` and meanwhile ends what is late: among `in_flight`, and among what
-    /// waits.
-    async fn attend<T>(&mut self, in_flight: &mut [Request], future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        loop {
-            tokio::select! {
-                // An answer that is there counts, even if a deadline passed a moment ago.
-                biased;
-                done = &mut future => return done,
-                _ = self.tick.tick() => {}
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Queued | Event::Due => {}
+            Event::Tick => self.end_late(),
+            Event::Opened(link, opened) => self.opened(link, opened),
+            Event::Asked(link, alive) => self.links[link].asked(alive),
+            Event::Answered(answered) => {
+                self.passed_over = 0;
+                self.answered(answered);
             }
-            let now = Instant::now();
-            for request in in_flight
-                .iter_mut()
-                .filter(|request| request.deadline <= now)
-            {
-                request.end_late(&self.name);
+            Event::Reloaded { turned_away } => {
+                self.is_reloading = false;
+                let master = &self.parts.shards.shard(self.parts.shard).master;
+                let standing = master.standing.load_full();
+                let is_master = self.parts.role == Role::Master;
+                if turned_away && is_master && *standing != Standing::Usable {
+                    self.fail_waiting(&standing.reason());
+                }
             }
-            self.end_late_waiting(now);
         }
     }
 
-    fn end_late_waiting(&mut self, now: Instant) {
-        self.parts.queue.drain_into(&mut self.backlog);
+    /// Ends what is late: among what is out, and among what waits.
+    fn end_late(&mut self) {
+        let now = Instant::now();
+        let out = self.flights.iter_mut();
+        let out = out.flat_map(|flight| &mut flight.requests);
+        for request in out.filter(|request| request.deadline <= now) {
+            request.end_late(&self.name);
+        }
         let (mut keys, mut bytes) = (0, 0);
         let name = &self.name;
+        self.parts.queue.drain_into(&mut self.backlog);
         self.backlog.retain_mut(|request| {
             if request.deadline > now {
                 return true;
@@ -301,86 +386,6 @@ impl Lane {
             false
         });
         self.parts.queue.release(keys, bytes);
-    }
-
-    /// Opens the connection and checks whose server it is. On failure everything that waits is
-    /// answered: nothing of it was sent.
-    async fn open(&mut self) -> bool {
-        let (server, shards) = (self.parts.server.clone(), self.parts.shards.clone());
-        let (shard, role) = (self.parts.shard, self.parts.role);
-        let writer = self.parts.writer.clone();
-        let answer_within = self.parts.statement_timeout;
-        let opening = async move {
-            let mut connection = match &writer {
-                Some(name) => server.connect_writer(name, answer_within).await?,
-                None => server.connect().await?,
-            };
-            let claims = connection.claims(u64::MAX).await?;
-            let checked = shards.check_identity(shard, &claims.identity, role == Role::Master);
-            Ok::<_, StorageError>((connection, checked))
-        };
-        let opening = tokio::time::timeout(self.parts.connect_timeout, opening);
-        let standing = match self.attend(&mut [], opening).await {
-            Ok(Ok((connection, Ok(())))) => {
-                self.connection = Some(connection);
-                self.last_used = Instant::now();
-                self.backoff.reset();
-                Standing::Usable
-            }
-            Ok(Ok((_, Err(problem)))) => Standing::Unfit(problem.into()),
-            Ok(Err(error)) => standing_of(&error),
-            Err(_) => Standing::Down(
-                format!("no connection within {:?}", self.parts.connect_timeout).into(),
-            ),
-        };
-        let reason = standing.reason();
-        self.note(standing);
-        if self.connection.is_some() {
-            return true;
-        }
-        self.fail_waiting(&reason);
-        false
-    }
-
-    /// A master's standing is the map loader's to say; a replica's is its lanes'.
-    fn note(&self, standing: Standing) {
-        let Role::Replica(_) = self.parts.role else {
-            return;
-        };
-        let server = self.server();
-        if !server.is_usable() || standing != Standing::Usable {
-            server.set_standing(standing);
-        }
-    }
-
-    fn server(&self) -> &ServerLanes {
-        let shard = self.parts.shards.shard(self.parts.shard);
-        match self.parts.role {
-            Role::Master => &shard.master,
-            Role::Replica(index) => &shard.replicas[index],
-        }
-    }
-
-    /// Waits out the backoff, answering at once whatever comes meanwhile.
-    async fn rest(&mut self) {
-        if self.parts.opening == Opening::OnDemand {
-            return;
-        }
-        let until = Instant::now() + self.backoff.after_failure();
-        let queue = self.parts.queue.clone();
-        loop {
-            tokio::select! {
-                () = sleep_until(until) => return,
-                () = queue.ready() => {
-                    self.pass_barriers();
-                    let reason: Arc<str> = "its server does not answer".into();
-                    self.fail_waiting(&reason);
-                    if queue.is_closed() {
-                        return;
-                    }
-                }
-            }
-        }
     }
 
     /// Ends what waits, since nothing can be sent from here; a replica's reads go to the master.
@@ -397,36 +402,51 @@ impl Lane {
         );
     }
 
-    /// Asks the connection whether it lives, and drops it if not.
-    async fn check_alive(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
+    /// Frees the places of requests that leave this lane.
+    fn release(&self, leaving: &[Request]) {
+        let bytes = leaving.iter().map(|request| request.operation.bytes());
+        self.parts.queue.release(leaving.len(), bytes.sum());
+    }
+
+    /// Has the map loaded again; a moment later if that brings nothing new. `disagreed` is what the
+    /// map showed when the fence turned something away.
+    fn reload(&mut self, disagreed: Option<Fence>) {
+        if std::mem::replace(&mut self.is_reloading, true) {
             return;
-        };
-        let ping = tokio::time::timeout(self.parts.connect_timeout, connection.ping());
-        let alive = matches!(self.attend(&mut [], ping).await, Ok(Ok(())));
-        self.last_used = Instant::now();
-        if alive {
-            self.connection = Some(connection);
-        } else {
-            tracing::debug!(shard = %self.name, "an idle connection had died");
+        }
+        let (shards, shard) = (self.parts.shards.clone(), self.parts.shard);
+        let turned_away = disagreed.is_some();
+        self.jobs.push(Box::pin(async move {
+            shards.reload(shard).await;
+            let known = shards.map.load().shard(shard).fence;
+            if known == disagreed {
+                sleep(DISAGREE_PAUSE).await;
+            }
+            Event::Reloaded { turned_away }
+        }));
+    }
+
+    fn server(&self) -> &ServerLanes {
+        let shard = self.parts.shards.shard(self.parts.shard);
+        match self.parts.role {
+            Role::Master => &shard.master,
+            Role::Replica(index) => &shard.replicas[index],
         }
     }
 
-    /// Has the map loaded again; waits a moment if that brought nothing new.
-    async fn reload(&mut self, disagreed: Option<Fence>) {
-        let shards = self.parts.shards.clone();
-        let shard = self.parts.shard;
-        self.attend(&mut [], shards.reload(shard)).await;
-        let known = shards.map.load().shard(shard).fence;
-        if known == disagreed {
-            self.attend(&mut [], sleep(DISAGREE_PAUSE)).await;
-        }
+    fn count_connections(&mut self) {
+        let open = self.links.iter().filter(|link| link.is_open()).count();
+        let gauge = &self.server().open;
+        // Both wrap around: what is added in the end is the difference.
+        gauge.fetch_add(open.wrapping_sub(self.counted), Ordering::Relaxed);
+        self.counted = open;
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.connection = None;
-        self.count_connection();
+        self.server()
+            .open
+            .fetch_sub(self.counted, Ordering::Relaxed);
     }
 }

@@ -59,6 +59,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Inbox {
     requests: VecDeque<Request>,
+    /// With how many requests the worker wants to be woken.
+    wake_at: usize,
     /// Whether something came in that is older than what came before it.
     out_of_order: bool,
     /// Ended once the worker has gone through what came in before them.
@@ -128,10 +130,10 @@ impl Queue {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // Under the lock, so that numbers ascend in the inbox.
         request.number = self.arrivals.next();
-        let was_empty = inbox.requests.is_empty();
         inbox.requests.push_back(request);
+        let wakes = inbox.requests.len() == inbox.wake_at;
         drop(inbox);
-        if was_empty {
+        if wakes {
             self.ready.notify_one();
         }
         Ok(())
@@ -219,7 +221,18 @@ impl Queue {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Waits until something may be in the queue, or it was closed.
+    /// Has the worker woken when so many requests are in the queue, or at once if they are already.
+    pub fn wake_at(&self, requests: usize) {
+        let mut inbox = self.lock();
+        inbox.wake_at = requests;
+        let wakes = inbox.requests.len() >= requests;
+        drop(inbox);
+        if wakes {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Waits until there may be something to do: see [`Self::wake_at`], or the queue was closed.
     pub async fn ready(&self) {
         self.ready.notified().await;
     }

@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     queue::{Arrivals, Queue, QueueLimits},
     settings::RouterSettings,
-    shards::{ServerLanes, Shard, Shards},
+    shards::{Carries, ServerLanes, Shard, Shards},
     validate::Validator,
     versions::Versions,
 };
@@ -126,20 +126,27 @@ impl Router {
         random: &mut StdRng,
     ) {
         let metrics = self.metrics.lane(&self.calls.shards.shard(shard).name);
-        let reads = lanes.reads.iter().map(|queue| (queue, Opening::Eager));
-        let scans = [(&lanes.scans, Opening::OnDemand)];
-        let readers = reads.chain(scans).map(|lane| (lane, false));
-        let writers = lanes.writes.iter().map(|queue| (queue, Opening::Eager));
-        for ((queue, opening), writes) in readers.chain(writers.map(|lane| (lane, true))) {
+        let settings = &self.calls.settings;
+        for (carries, queue) in lanes.queues() {
+            let opening = match carries {
+                Carries::Reads | Carries::Writes => Opening::Eager,
+                Carries::Scans => Opening::OnDemand,
+            };
+            let writes = carries == Carries::Writes;
+            let connections = connections(settings, carries, role);
+            if connections == 0 {
+                continue;
+            }
+            let writer = |_| writes.then(|| WriterName::new(random.next_u64()));
             let parts = LaneParts {
                 shards: self.calls.shards.clone(),
                 shard,
                 role,
                 server: server.clone(),
-                writer: writes.then(|| WriterName::new(random.next_u64())),
+                writers: (0..connections).map(writer).collect(),
                 queue: queue.clone(),
                 opening,
-                statement_timeout: self.calls.settings.statement_timeout,
+                statement_timeout: settings.statement_timeout,
                 connect_timeout: CONNECT_TIMEOUT,
                 answer_bytes: self.calls.budgets.answer_bytes.clone(),
                 metrics: metrics.clone(),
@@ -162,6 +169,7 @@ impl Router {
         shards
             .flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas))
             .flat_map(ServerLanes::queues)
+            .map(|(_, queue)| queue)
     }
 
     /// Ends all tasks, after what waits was answered or `patience` is over. What is cut off then is
@@ -194,6 +202,16 @@ async fn run_again_after_panics<F: Future<Output = ()>>(queue: Arc<Queue>, lane:
     }
 }
 
+/// How many connections a lane has.
+fn connections(settings: &RouterSettings, carries: Carries, role: Role) -> usize {
+    match (carries, role) {
+        (Carries::Reads, _) => settings.read_connections,
+        (Carries::Writes, Role::Master) => settings.write_connections,
+        (Carries::Writes, Role::Replica(_)) => 0,
+        (Carries::Scans, _) => 1,
+    }
+}
+
 fn shard_of(
     spec: &ShardSpec,
     settings: &RouterSettings,
@@ -204,17 +222,18 @@ fn shard_of(
         keys_max: settings.queue_keys_max,
         bytes_max: settings.queue_bytes_max,
     };
-    let lanes = |server: &Server, writes| {
-        let counts = (settings.read_lanes, writes);
-        ServerLanes::new(server.address(), counts, limits, arrivals)
+    let lanes = |server: &Server, role| {
+        let all = [Carries::Reads, Carries::Writes, Carries::Scans];
+        let connections = all.map(|carries| connections(settings, carries, role));
+        let connections = connections.iter().sum();
+        ServerLanes::new(server.address(), connections, limits, arrivals)
     };
+    let replicas = spec.replicas.iter().enumerate();
     Shard {
         name: spec.name.as_str().into(),
-        master: lanes(&spec.master, settings.write_lanes),
-        replicas: spec
-            .replicas
-            .iter()
-            .map(|server| lanes(server, 0))
+        master: lanes(&spec.master, Role::Master),
+        replicas: replicas
+            .map(|(index, server)| lanes(server, Role::Replica(index)))
             .collect(),
         next_replica: 0.into(),
         reload: tokio::sync::Notify::new(),
@@ -253,6 +272,7 @@ mod tests {
         };
         let panicked = AtomicBool::new(false);
         let lane = || async {
+            queue.wake_at(1);
             queue.ready().await;
             let mut backlog = VecDeque::new();
             queue.drain_into(&mut backlog);

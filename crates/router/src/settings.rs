@@ -13,14 +13,14 @@ pub struct RouterSettings {
     /// How long a request may take whose caller gave no deadline, and the longest that a caller's
     /// deadline may be.
     pub request_timeout: Duration,
-    /// Read lanes per master and per replica. A read lane is a connection; two keep one in the
-    /// database while the other is on the wire. More lanes mean smaller batches.
-    pub read_lanes: usize,
-    /// Write lanes per master. One writes while the other's commit waits for the disk. More lanes
-    /// mean smaller batches (256 callers on MariaDB, microseconds of server CPU per PUT: 21 with one
-    /// lane, 25 with two, 32 with four, 42 with eight) and help where a commit takes long; with
-    /// hundreds the fence triples the server's work per write.
-    pub write_lanes: usize,
+    /// Connections of the read lane of each master and each replica. Two keep the database at work
+    /// while answers are on their way. More use more of the server's cores, and mean smaller
+    /// batches.
+    pub read_connections: usize,
+    /// Connections of the write lane of each master. One writes while the other's commit waits for
+    /// the disk. More help where a commit takes long; with hundreds the fence triples the server's
+    /// work per write.
+    pub write_connections: usize,
     /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED.
     pub queue_keys_max: usize,
     /// Bytes of keys and values that may wait in one lane.
@@ -54,8 +54,8 @@ impl Default for RouterSettings {
         Self {
             value_bytes_max: limits::VALUE_BYTES_MAX_DEFAULT,
             request_timeout: Duration::from_secs(5),
-            read_lanes: 2,
-            write_lanes: 2,
+            read_connections: 2,
+            write_connections: 2,
             queue_keys_max: 16_384,
             queue_bytes_max: 64 << 20,
             statement_timeout: Duration::from_secs(10),

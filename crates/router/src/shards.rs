@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use freehold_core::{Key, Route, SCHEMA_VERSION, ShardId, ShardIdentity, ShardMap, Slot};
+use freehold_core::{Route, SCHEMA_VERSION, ShardId, ShardIdentity, ShardMap, Slot};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
@@ -44,59 +44,88 @@ impl Standing {
     }
 }
 
-/// One server's queues, one per lane.
+/// What a lane carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Get and Ttl.
+    Reads,
+    /// Put, Delete and Expire.
+    Writes,
+    /// Scan and Inspect, which may take longer than a request on one key should wait.
+    Scans,
+}
+
+impl Carries {
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Writes => "writes",
+            Self::Scans => "scans",
+        }
+    }
+}
+
+/// The queues of one server's lanes.
 #[derive(Debug)]
 pub struct ServerLanes {
     /// Host and port, or a file.
     pub address: Arc<str>,
     /// Get and Ttl.
-    pub reads: Vec<Arc<Queue>>,
-    /// Put, Delete and Expire; a replica has none.
-    pub writes: Vec<Arc<Queue>>,
+    pub reads: Arc<Queue>,
+    /// Put, Delete and Expire; nobody serves a replica's.
+    pub writes: Arc<Queue>,
     /// Scan and Inspect, which may take longer than a request on one key should wait.
     pub scans: Arc<Queue>,
     /// What its lanes found.
     pub standing: ArcSwap<Standing>,
-    /// How many lanes have an open connection.
+    /// How many connections its lanes may have.
+    pub connections: usize,
+    /// How many of them are open.
     pub open: AtomicUsize,
 }
 
 impl ServerLanes {
-    /// Empty queues for so many lanes.
+    /// Empty queues of lanes that have so many connections together.
     #[must_use]
     pub fn new(
         address: &str,
-        (reads, writes): (usize, usize),
+        connections: usize,
         limits: QueueLimits,
         arrivals: &Arc<Arrivals>,
     ) -> Self {
         let queue = || Arc::new(Queue::new(limits, arrivals.clone()));
-        let queues = |count| (0..count).map(|_| queue()).collect();
         Self {
             address: address.into(),
-            reads: queues(reads),
-            writes: queues(writes),
+            reads: queue(),
+            writes: queue(),
+            connections,
             scans: queue(),
             standing: ArcSwap::from_pointee(Standing::Starting),
             open: AtomicUsize::new(0),
         }
     }
 
-    /// The queue of the lane that carries the key's operations of this kind. A key always has the
-    /// same lane, so writes to it keep their order.
+    /// The queue of the lane that carries operations of this kind. All writes of a shard have one
+    /// lane, so those to one key keep their order.
     #[must_use]
-    pub fn queue(&self, kind: Kind, key: Option<&Key>) -> &Arc<Queue> {
-        let lanes = match kind {
+    pub fn queue(&self, kind: Kind) -> &Arc<Queue> {
+        match kind {
             Kind::Get | Kind::Ttl => &self.reads,
             Kind::Put | Kind::Delete | Kind::Expire => &self.writes,
-            Kind::Scan | Kind::Inspect => return &self.scans,
-        };
-        &lanes[key.map_or(0, |key| lane_of(key, lanes.len()))]
+            Kind::Scan | Kind::Inspect => &self.scans,
+        }
     }
 
-    /// All queues.
-    pub fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
-        self.reads.iter().chain(&self.writes).chain([&self.scans])
+    /// The queues of all lanes.
+    #[must_use]
+    pub const fn queues(&self) -> [(Carries, &Arc<Queue>); 3] {
+        [
+            (Carries::Reads, &self.reads),
+            (Carries::Writes, &self.writes),
+            (Carries::Scans, &self.scans),
+        ]
     }
 
     /// Whether requests may be sent to it.
@@ -111,14 +140,6 @@ impl ServerLanes {
             self.standing.store(Arc::new(standing));
         }
     }
-}
-
-/// Which of so many lanes carries a key. The slot is the hash's upper 16 bits, so the lower ones
-/// spread the keys of one shard evenly.
-#[must_use]
-#[allow(clippy::cast_possible_truncation)]
-pub fn lane_of(key: &Key, lanes: usize) -> usize {
-    (key.hash() as u32 as usize) % lanes
 }
 
 /// One shard as this router sees it.
@@ -203,30 +224,23 @@ impl Shards {
         let generation = next.generation();
         self.map.store(Arc::new(next));
         for (former, handover) in begun {
-            let lanes = self.shard(former).master.writes.iter();
-            let passed = lanes.map(|queue| queue.barrier(generation)).collect();
+            let passed = self.shard(former).master.writes.barrier(generation);
             tokio::spawn(self.clone().end_handover(handover, passed));
         }
     }
 
-    /// Lets the new owners' lanes go on once every lane of the former owner has passed its barrier,
-    /// or is gone.
-    async fn end_handover(
-        self: Arc<Self>,
-        ended: Arc<Handover>,
-        passed: Vec<oneshot::Receiver<()>>,
-    ) {
-        for lane in passed {
-            // An error means that the lane is gone, with everything it had.
-            drop(lane.await);
-        }
+    /// Lets the new owners' lanes go on once the lane of the former owner has passed its barrier, or
+    /// is gone.
+    async fn end_handover(self: Arc<Self>, ended: Arc<Handover>, passed: oneshot::Receiver<()>) {
+        // It was dropped where it was passed, or with the lane and everything that it had.
+        drop(passed.await);
         {
             let _one_at_a_time = self.lock_map();
             let left = self.handovers.load().without(&ended);
             self.handovers.store(Arc::new(left));
         }
-        for queue in self.shards.iter().flat_map(|shard| &shard.master.writes) {
-            queue.wake();
+        for shard in &self.shards {
+            shard.master.writes.wake();
         }
     }
 
@@ -335,7 +349,7 @@ impl Shards {
             let Some(server) = self.server_for(shard, &request) else {
                 return request.end(Err(self.no_replica(shard)));
             };
-            let queue = server.queue(request.operation.kind(), request.operation.key());
+            let queue = server.queue(request.operation.kind());
             match push(queue, request, map.generation()) {
                 Ok(()) => return,
                 // The map was swapped in between.

@@ -24,8 +24,8 @@ const FAMILIES: [(&str, &str); 23] = [
     ("freehold_errors", "counter"),
     ("freehold_turned_away", "counter"),
     ("freehold_queued_requests", "gauge"),
-    ("freehold_lanes", "gauge"),
-    ("freehold_lanes_open", "gauge"),
+    ("freehold_connections", "gauge"),
+    ("freehold_connections_open", "gauge"),
     ("freehold_server_usable", "gauge"),
     ("freehold_limit_level", "gauge"),
     ("freehold_limit_max", "gauge"),
@@ -94,9 +94,9 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         r#"freehold_errors_total{shard="",operation="",reason="INVALID"} 1"#,
         r#"freehold_statement_errors_total{shard="b",operation="put",reason="refused"} 1"#,
         r#"freehold_slots_owned{shard="a"} 32768"#,
-        &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lanes="reads"}} 0"#),
+        &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lane="reads"}} 0"#),
         // Two for reads, two for writes, one for scans.
-        &format!(r#"freehold_lanes{{shard="a",server="{server}",role="master"}} 5"#),
+        &format!(r#"freehold_connections{{shard="a",server="{server}",role="master"}} 5"#),
         &format!(r#"freehold_server_usable{{shard="a",server="{server}",role="master"}} 1"#),
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
@@ -212,7 +212,7 @@ async fn health_shows_a_shard_that_is_down_and_when_it_is_back(engine: Engine) -
     until("metrics to show it", async || {
         let (_, metrics) = cluster.router.http_get("/metrics").await?;
         let shows = |gauge: &str| metrics.contains(&format!("freehold_{gauge}{labels} 0\n"));
-        Ok(shows("server_usable") && shows("lanes_open"))
+        Ok(shows("server_usable") && shows("connections_open"))
     })
     .await?;
     let shards = cluster

@@ -42,7 +42,8 @@ impl Scene {
         until("all lanes of the replicas to be open", async || {
             let (_, metrics) = self.router.http_get("/metrics").await?;
             let open = metrics.lines().filter(|line| {
-                line.starts_with("freehold_lanes_open{") && line.ends_with("role=\"replica\"} 2")
+                line.starts_with("freehold_connections_open{")
+                    && line.ends_with("role=\"replica\"} 2")
             });
             Ok(open.count() == 2)
         })

@@ -103,10 +103,10 @@ pub(crate) struct Wanted {
     pub(crate) value_bytes_max: u64,
     /// Routers in all.
     pub(crate) routers: u64,
-    /// Read lanes per server of each router.
-    pub(crate) read_lanes: u64,
-    /// Write lanes per master of each router.
-    pub(crate) write_lanes: u64,
+    /// Connections of the read lane of each server, for each router.
+    pub(crate) read_connections: u64,
+    /// Connections of the write lane of each master, for each router.
+    pub(crate) write_connections: u64,
     /// Whether it is the routers' own account that asks: another one's rights say nothing.
     pub(crate) own_account: bool,
     /// How far a replica may be behind while its shard is swept.
@@ -118,8 +118,8 @@ impl Default for Wanted {
         Self {
             value_bytes_max: VALUE_BYTES_MAX_DEFAULT as u64,
             routers: 1,
-            read_lanes: 2,
-            write_lanes: 2,
+            read_connections: 2,
+            write_connections: 2,
             own_account: true,
             replica_lag_max: Duration::from_secs(5),
         }

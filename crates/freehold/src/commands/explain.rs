@@ -71,7 +71,10 @@ pub(crate) async fn run(args: ExplainArgs, output: Output) -> Result<Exit, Failu
         line("master", way.master.clone())?;
         line(
             "lanes",
-            format!("read lane {}, write lane {}", way.read_lane, way.write_lane),
+            format!(
+                "reads: {} waiting; writes: {} waiting",
+                way.reads_waiting, way.writes_waiting
+            ),
         )?;
     }
     for replica in &way.replicas {
@@ -133,8 +136,8 @@ fn json(key: &[u8], way: &ExplainResponse) -> Value {
         "term": way.term,
         "epoch": way.epoch,
         "master": way.master,
-        "read_lane": way.read_lane,
-        "write_lane": way.write_lane,
+        "reads_waiting": way.reads_waiting,
+        "writes_waiting": way.writes_waiting,
         "replicas": way.replicas.iter().map(|replica| json!({
             "address": replica.address,
             "usable": replica.usable,

@@ -10,7 +10,6 @@ use crate::{
     batch::{Batch, Rows},
     failure::Failure,
     request::{Answer, Level, ReadAnswer, Request, Stage},
-    shards::Standing,
 };
 
 /// How often a request that provably changed nothing goes out again after a broken connection.
@@ -18,18 +17,18 @@ const REPEATS_MAX: u8 = 1;
 
 impl Lane {
     /// Answers every request of the batch, or sends it on its way again.
-    pub(super) async fn settle(&mut self, batch: Batch, executed: Executed, fence: Fence) {
+    pub(super) fn settle(&mut self, batch: Batch, executed: Executed, fence: Fence) {
         match executed {
             Executed::Read(read) => {
                 if self.may_answer(&read.fence, read.answered_by, &fence) {
                     self.answer_reads(batch, &read.fence, read.rows);
                 } else {
-                    self.turn_away(batch.requests, fence).await;
+                    self.turn_away(batch.requests, fence);
                 }
             }
             Executed::Page(page) => {
                 if !self.may_answer(&page.fence, page.answered_by, &fence) {
-                    self.turn_away(batch.requests, fence).await;
+                    self.turn_away(batch.requests, fence);
                 } else if self.is_behind(&self.map(), &batch.requests, &page.fence) {
                     self.give_up(batch.requests, &self.behind());
                 } else {
@@ -46,7 +45,7 @@ impl Lane {
                 if self.may_answer(&shown, answered_by, &fence) {
                     self.end_all(batch, |_| Ok(Answer::Raw(row.clone())));
                 } else {
-                    self.turn_away(batch.requests, fence).await;
+                    self.turn_away(batch.requests, fence);
                 }
             }
             Executed::Stored(outcomes) => {
@@ -55,18 +54,18 @@ impl Lane {
                     _ => Vec::new(),
                 };
                 let answer = |row: usize, (): &()| Answer::Stored(versions[row]);
-                self.settle_writes(batch, &outcomes, fence, answer).await;
+                self.settle_writes(batch, &outcomes, fence, answer);
             }
             Executed::Existed(outcomes) => {
                 let answer = |_, existed: &bool| Answer::Existed(*existed);
-                self.settle_writes(batch, &outcomes, fence, answer).await;
+                self.settle_writes(batch, &outcomes, fence, answer);
             }
             Executed::Failed(error) => self.settle_failure(batch, &error),
         }
     }
 
     /// Each row has its own outcome; rows that the fence turned away are routed again.
-    async fn settle_writes<T>(
+    fn settle_writes<T>(
         &mut self,
         batch: Batch,
         outcomes: &[Outcome<T>],
@@ -103,7 +102,7 @@ impl Lane {
             self.again_or_fail(unsent, error);
         }
         if !turned_away.is_empty() {
-            self.turn_away(turned_away, fence).await;
+            self.turn_away(turned_away, fence);
         }
     }
 
@@ -153,18 +152,13 @@ impl Lane {
 
     /// The fence shows something else than the map: load the map, then route these again ahead of
     /// newer requests.
-    async fn turn_away(&mut self, mut requests: Vec<Request>, fence: Fence) {
+    fn turn_away(&mut self, mut requests: Vec<Request>, fence: Fence) {
         self.parts.metrics.turned_away(requests.len());
         for request in &mut requests {
             request.stage = Stage::Waiting;
         }
         self.put_back(requests);
-        self.reload(Some(fence)).await;
-        let master = &self.parts.shards.shard(self.parts.shard).master;
-        let standing = master.standing.load_full();
-        if self.parts.role == Role::Master && *standing != Standing::Usable {
-            self.fail_waiting(&standing.reason());
-        }
+        self.reload(Some(fence));
     }
 
     /// Whether rows read under the fence `shown` may be given to callers routed by `believed`. A

@@ -83,7 +83,7 @@ async fn batches_and_pages_are_taken_up_to_their_limits_and_named_above() {
 async fn a_full_queue_answers_at_once_with_a_retry_delay() {
     let settings = freehold_router::RouterSettings {
         queue_keys_max: 4,
-        write_lanes: 1,
+        write_connections: 1,
         ..freehold_router::RouterSettings::default()
     };
     let mut fixture = Fixture::with_settings(settings).await;

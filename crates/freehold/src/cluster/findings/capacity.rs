@@ -17,36 +17,36 @@ const OTHER_CONNECTIONS: u64 = 4;
 /// Connections that are kept for people, backups and monitoring.
 const SPARE_CONNECTIONS: u64 = 20;
 
-/// Statements that a read lane keeps prepared: one for each size of a batch.
-const STATEMENTS_PER_READ_LANE: u64 = 12;
+/// Statements that a connection for reads keeps prepared: one for each size of a batch.
+const STATEMENTS_PER_READER: u64 = 12;
 
-/// Statements that a write lane keeps prepared: with and without expiry.
-const STATEMENTS_PER_WRITE_LANE: u64 = 24;
+/// Statements that a connection for writes keeps prepared: with and without expiry.
+const STATEMENTS_PER_WRITER: u64 = 24;
 
 /// What `max_allowed_packet` may be set to: a multiple of this.
 const PACKET_STEP_BYTES: u64 = 1 << 20;
 
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
     packet(judge, seen, wanted);
-    let write_lanes = match judge.server.role {
-        Role::Master => wanted.write_lanes,
+    let write_connections = match judge.server.role {
+        Role::Master => wanted.write_connections,
         Role::Replica => 0,
     };
-    let lanes = wanted.read_lanes + write_lanes;
+    let of_lanes = wanted.read_connections + write_connections;
     let Wanted { routers, .. } = wanted;
-    let connections = routers * (lanes + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
+    let connections = routers * (of_lanes + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
     at_least(
         judge,
         seen,
         "max_connections",
         connections,
         &format!(
-            "{routers} × ({lanes} lanes + {OTHER_CONNECTIONS}) connections of routers and \
+            "{routers} × ({of_lanes} of lanes + {OTHER_CONNECTIONS}) connections of routers and \
              {SPARE_CONNECTIONS} to spare; beyond the limit a router finds no way in."
         ),
     );
     let per_router =
-        wanted.read_lanes * STATEMENTS_PER_READ_LANE + write_lanes * STATEMENTS_PER_WRITE_LANE;
+        wanted.read_connections * STATEMENTS_PER_READER + write_connections * STATEMENTS_PER_WRITER;
     at_least(
         judge,
         seen,

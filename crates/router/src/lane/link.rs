@@ -1,0 +1,214 @@
+//! A lane's connections: opened, kept alive, and opened again after they broke.
+
+use std::sync::Arc;
+
+use freehold_core::Key;
+use freehold_storage::{DataConnection, StorageError, WriterName};
+use tokio::time::{Instant, timeout};
+
+use super::{Event, IDLE_PING, Lane, Opening, Role};
+use crate::{backoff::Backoff, map_loader::standing_of, shards::Standing};
+
+/// A connection, unless opening it failed.
+pub(super) type Opened = Result<Box<dyn DataConnection>, Standing>;
+
+/// The connection that was asked, if it lives.
+pub(super) type Alive = Option<Box<dyn DataConnection>>;
+
+/// One of a lane's connections.
+pub(super) struct Link {
+    /// The name under which it writes.
+    writer: Option<WriterName>,
+    state: State,
+    /// When something came back on it.
+    pub(super) last_used: Instant,
+    backoff: Backoff,
+    /// Keys of a write under which it broke: the server may still be storing them, until the next
+    /// connection has put an end to that.
+    pub(super) unsettled: Vec<Key>,
+}
+
+enum State {
+    /// Not before this time, and why, if it was tried.
+    Closed(Instant, Option<Arc<str>>),
+    Opening,
+    Free(Box<dyn DataConnection>),
+    /// The connection is with a job.
+    Busy,
+}
+
+impl Link {
+    pub(super) fn new(writer: Option<WriterName>, seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            writer,
+            state: State::Closed(now, None),
+            last_used: now,
+            backoff: Backoff::new(seed),
+            unsettled: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Free(_) | State::Busy)
+    }
+
+    /// Takes the connection for a job.
+    pub(super) fn take(&mut self) -> Option<Box<dyn DataConnection>> {
+        match std::mem::replace(&mut self.state, State::Busy) {
+            State::Free(connection) => Some(connection),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// The job is over, and the connection is of more use, or is not.
+    pub(super) fn give_back(&mut self, connection: Option<Box<dyn DataConnection>>) {
+        let now = Instant::now();
+        self.last_used = now;
+        self.state = match connection {
+            Some(connection) => State::Free(connection),
+            None => State::Closed(now, None),
+        };
+    }
+
+    /// The answer to whether it lives.
+    pub(super) fn asked(&mut self, alive: Alive) {
+        if alive.is_none() {
+            tracing::debug!("an idle connection had died");
+        }
+        self.give_back(alive);
+    }
+}
+
+impl Lane {
+    /// A free connection: of several the one that was used last, so that few callers keep one busy
+    /// and the others idle.
+    pub(super) fn free_link(&self) -> Option<usize> {
+        let links = self.links.iter().enumerate();
+        let free = links.filter(|(_, link)| matches!(link.state, State::Free(_)));
+        Some(free.max_by_key(|(_, link)| link.last_used)?.0)
+    }
+
+    /// Why nothing can be sent for now: no connection is open or on its way.
+    pub(super) fn is_down(&self) -> Option<Arc<str>> {
+        let now = Instant::now();
+        let mut reason = None;
+        for link in &self.links {
+            match &link.state {
+                State::Closed(again_at, Some(why)) if *again_at > now => reason = Some(why.clone()),
+                _ => return None,
+            }
+        }
+        reason
+    }
+
+    /// Opens what is closed, and asks what was idle for long.
+    pub(super) fn tend_links(&mut self) {
+        let wanted = self.parts.opening == Opening::Eager || !self.backlog.is_empty();
+        let now = Instant::now();
+        for index in 0..self.links.len() {
+            match &self.links[index].state {
+                State::Closed(again_at, _) if *again_at <= now && wanted => self.open(index),
+                State::Free(_) if self.links[index].last_used + IDLE_PING <= now => self.ask(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// When [`Self::tend_links`] has something to do, if nothing happens before.
+    pub(super) fn links_due(&self) -> Option<Instant> {
+        let eager = self.parts.opening == Opening::Eager;
+        let due = |link: &Link| match &link.state {
+            State::Closed(again_at, _) if eager => Some(*again_at),
+            State::Free(_) => Some(link.last_used + IDLE_PING),
+            _ => None,
+        };
+        self.links.iter().filter_map(due).min()
+    }
+
+    /// Opens a connection and checks whose server it is.
+    fn open(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        link.state = State::Opening;
+        let writer = link.writer.clone();
+        let (server, shards) = (self.parts.server.clone(), self.parts.shards.clone());
+        let (shard, role) = (self.parts.shard, self.parts.role);
+        let connect_timeout = self.parts.connect_timeout;
+        let statement_timeout = self.parts.statement_timeout;
+        let opening = async move {
+            let mut connection = match &writer {
+                Some(name) => server.connect_writer(name, statement_timeout).await?,
+                None => server.connect().await?,
+            };
+            let claims = connection.claims(u64::MAX).await?;
+            let checked = shards.check_identity(shard, &claims.identity, role == Role::Master);
+            Ok::<_, StorageError>((connection, checked))
+        };
+        self.jobs.push(Box::pin(async move {
+            let opened = match timeout(connect_timeout, opening).await {
+                Ok(Ok((connection, Ok(())))) => Ok(connection),
+                Ok(Ok((_, Err(problem)))) => Err(Standing::Unfit(problem.into())),
+                Ok(Err(error)) => Err(standing_of(&error)),
+                Err(_) => Err(Standing::Down(
+                    format!("no connection within {connect_timeout:?}").into(),
+                )),
+            };
+            Event::Opened(index, opened)
+        }));
+    }
+
+    /// Without any connection everything that waits is ended: nothing of it was sent.
+    pub(super) fn opened(&mut self, index: usize, opened: Opened) {
+        let link = &mut self.links[index];
+        let standing = match opened {
+            Ok(connection) => {
+                link.backoff.reset();
+                link.unsettled.clear();
+                link.give_back(Some(connection));
+                Standing::Usable
+            }
+            Err(standing) => {
+                let rest = match self.parts.opening {
+                    Opening::Eager => link.backoff.after_failure(),
+                    Opening::OnDemand => std::time::Duration::ZERO,
+                };
+                link.state = State::Closed(Instant::now() + rest, Some(standing.reason()));
+                standing
+            }
+        };
+        let reason = standing.reason();
+        let others_open = self.links.iter().any(Link::is_open);
+        if standing == Standing::Usable || !others_open {
+            self.note(standing);
+        }
+        if !others_open {
+            self.fail_waiting(&reason);
+        }
+    }
+
+    /// A master's standing is the map loader's to say; a replica's is its lanes'.
+    fn note(&self, standing: Standing) {
+        let Role::Replica(_) = self.parts.role else {
+            return;
+        };
+        let server = self.server();
+        if !server.is_usable() || standing != Standing::Usable {
+            server.set_standing(standing);
+        }
+    }
+
+    /// Asks a free connection whether it lives.
+    pub(super) fn ask(&mut self, index: usize) {
+        let Some(mut connection) = self.links[index].take() else {
+            return;
+        };
+        let answer_within = self.parts.connect_timeout;
+        self.jobs.push(Box::pin(async move {
+            let alive = matches!(timeout(answer_within, connection.ping()).await, Ok(Ok(())));
+            Event::Asked(index, alive.then_some(connection))
+        }));
+    }
+}
