@@ -124,6 +124,7 @@ pub(crate) struct LanesSection {
     /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server
     /// up sooner, longer bears a slow one. 2,001 to 600,000 ms: above the 2 s that a statement may
     /// wait for a row's lock, so that a locked row is told of as such.
+    /// (MySQL counts that wait in whole seconds: from 3,000 on there is room for it.)
     pub(crate) statement_timeout_ms: u64,
     /// How long opening a connection may take: name, TCP, TLS and login together. Longer reaches a
     /// server far away, shorter gives one that is down up sooner. 100 to 4,000 ms.

@@ -26,7 +26,7 @@ use crate::{
     linger::Caller,
     metrics::Metrics,
     status,
-    unread::method_of,
+    unread::{self, method_of},
 };
 
 /// Bytes of an answer that are given to the connection at once. The connection keeps what it was
@@ -46,7 +46,7 @@ pub struct Admission {
 #[derive(Debug, Clone)]
 pub struct Waiting(pub Vec<Arc<Held>>);
 
-/// Runs the call, if there is room.
+/// Runs the call, if there is room, and explains what no method saw.
 pub async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
     let Admission { budgets, metrics } = &admission;
     let method = method_of(request.uri().path());
@@ -59,7 +59,7 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
     };
     let received = Received::new(&budgets.received_bytes);
     let request = request.map(|body| Body::new(Receiving { body, received }));
-    let mut response = next.run(request).await;
+    let mut response = unread::run(metrics, request, next).await;
     let answers = response.extensions_mut().remove::<Waiting>();
     response.map(|body| {
         Body::new(Sending {

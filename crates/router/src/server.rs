@@ -103,7 +103,6 @@ pub async fn serve(
     let public_routes = standard_routes(health.clone(), key_value_server::SERVICE_NAME)?
         .add_service(key_value)
         .into_axum_router()
-        .layer(explaining.clone())
         .layer(from_fn_with_state(admission, admit));
     let public = builder()
         .add_routes(public_routes.into())
