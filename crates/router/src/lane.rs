@@ -1,10 +1,10 @@
 //! A lane: a bounded queue, and the few connections that carry what waits in it.
 //!
 //! Whatever waits when nothing is out goes out at once, as one statement. While one statement is
-//! out, the next one goes on another connection as soon as it is as large as that one, or when that
-//! one comes back: so the database always has work while answers are on their way, and batches stay
-//! large. A lone caller never waits for company, two callers get a statement each, and of hundreds
-//! each statement carries its share.
+//! out, the next one goes on another connection once it would carry twice as much or is full, or
+//! when that one comes back: so the database always has work while answers are on their way, and
+//! batches stay large. A lone caller never waits for company, few callers get a statement each, and
+//! of hundreds each statement carries its share.
 //!
 //! Meanwhile the lane ends requests whose deadlines pass, each with the truth for its own stage.
 //!
@@ -271,10 +271,21 @@ impl Lane {
         let rows = self.flights.iter().map(|flight| flight.rows);
         let largest = rows.max().unwrap_or(0);
         if largest < SMALL_ROWS {
-            largest
-        } else {
-            (2 * largest).min(STATEMENT_KEYS_MAX)
+            return largest;
         }
+        // A full statement of writes is worth a second one, since commits wait for the disk. Reads
+        // wait for nothing: a second statement only takes a core from everything else, until it
+        // takes more than one to keep up.
+        let full = if self.writes() {
+            STATEMENT_KEYS_MAX
+        } else {
+            2 * STATEMENT_KEYS_MAX
+        };
+        (2 * largest).min(full)
+    }
+
+    fn writes(&self) -> bool {
+        self.parts.writers.iter().any(Option::is_some)
     }
 
     /// Cuts the next batch and sends it; whether anything that waited went anywhere.
@@ -308,7 +319,7 @@ impl Lane {
 
     /// Keys whose writes are out, or may still be running on a connection that broke.
     fn busy_keys(&self) -> HashSet<Key, RandomState> {
-        if self.parts.writers.iter().all(Option::is_none) {
+        if !self.writes() {
             return HashSet::default();
         }
         let out = self.flights.iter().flat_map(|flight| &flight.requests);
@@ -355,6 +366,7 @@ impl Lane {
             }
             Event::Reloaded { turned_away } => {
                 self.is_reloading = false;
+                self.passed_over = 0;
                 let master = &self.parts.shards.shard(self.parts.shard).master;
                 let standing = master.standing.load_full();
                 let is_master = self.parts.role == Role::Master;
