@@ -13,7 +13,7 @@
 //! an end to what it may still be writing ([`WriterName`]). (Callers whose write's outcome is
 //! unknown may find it applied or not, but never applied over a later write of this lane.)
 //!
-//! One task runs the whole lane: whatever takes time is a job beside it, whose [`Event`] it awaits.
+//! One task runs the whole lane: whatever takes time is a job beside it, whose event it awaits.
 
 mod execute;
 mod flight;
