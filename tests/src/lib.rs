@@ -100,7 +100,7 @@
 //!
 //! # What nextest makes of names
 //!
-//! At most two tests of this package run at once. One whose name ends in `_measured` runs alone.
+//! At most two tests of this package run at once.
 //!
 //! # By hand
 //!

@@ -50,7 +50,8 @@ pub const SCAN_SLOTS_MAX: usize = 256;
 /// How long a statement waits for one row's lock before the database turns it down.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How far the clocks of two servers may be apart before `init` and `doctor` refuse them.
+/// How far the clocks of two servers may be apart before `init` refuses a master, and `doctor` any
+/// server.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// Shards in one cluster: a route keeps the shard's number in 16 bits.

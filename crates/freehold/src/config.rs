@@ -42,12 +42,12 @@ pub(crate) struct ServerSection {
     /// Where metrics, health and the admin service are. Whoever reaches it can pause sweeping, so
     /// keep it narrower than `listen`.
     pub(crate) admin: String,
-    /// After SIGTERM, how long requests that are under way may still take. Longer loses fewer of
-    /// them, shorter restarts sooner; an orchestrator's own patience (often 30 s) must be longer.
-    /// 0 to 600,000 ms.
+    /// After SIGTERM, how long the router takes to end at most; requests that are under way have
+    /// three quarters of it. Longer loses fewer of them, shorter restarts sooner; an orchestrator's
+    /// own patience (often 30 s) must be longer. 0 to 600,000 ms.
     pub(crate) grace_period_ms: u64,
-    /// How long a request may take whose caller named no deadline. Longer rides out a slow master,
-    /// shorter frees its callers and its queue sooner. 1 to 600,000 ms.
+    /// How long a request may take at most, and how long if its caller named no deadline. Longer
+    /// rides out a slow master, shorter frees its callers and its queue sooner. 1 to 600,000 ms.
     pub(crate) request_timeout_ms: u64,
     /// Requests of one Pipeline stream that may be under way; more wait in the network. More fill
     /// larger batches for a single busy stream, fewer leave more of the lanes' queues to the
@@ -62,8 +62,8 @@ pub(crate) struct ServerSection {
     /// read each time; what is written never depends on it. 50 to 60,000 ms.
     pub(crate) map_poll_ms: u64,
     /// Bytes of a value, 1 to 15 MiB. Larger values make larger statements: a batch of one 15 MiB
-    /// value holds up its lane for as long as 15,000 values of 1 KiB would, and every server's
-    /// `max_allowed_packet` must be above it.
+    /// value holds up its connection for as long as 15,000 values of 1 KiB would, and every
+    /// server's `max_allowed_packet` must be above it.
     pub(crate) value_bytes_max: u64,
     /// Connections that callers may have open. An idle one takes 25 kB and a file descriptor; one
     /// that sends faster than it is served holds up to 4 MiB of requests that were not read yet.
@@ -100,13 +100,15 @@ pub(crate) struct ShardSection {
     pub(crate) replicas: Vec<String>,
 }
 
-/// `[lanes]`: the connections to each server, each with its own queue.
+/// `[lanes]`: the queues of each server, and the connections that carry what waits in them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LanesSection {
-    /// Connections of the read lane of each master and each replica. Two keep the database at work
-    /// while answers are on their way; more use more of its cores, for smaller batches, and batches
-    /// are worth 6 to 9 times. 1 to 64.
+    /// Connections of the read lane of each master and each replica. The second is used where few
+    /// requests are out (fewer than 8 rows, and as many wait), where a statement keeps others
+    /// waiting for 10 ms, or where twice as many wait as it has rows (two full statements, if it is
+    /// full); more use more of the server's cores, for smaller batches, and batches are worth 6 to
+    /// 9 times. 1 to 64.
     pub(crate) reads: u64,
     /// Connections of the write lane of each master. One writes while the other's commit waits for
     /// the disk, and several share one flush of the log; from few of them the fence is nearly free,
@@ -116,9 +118,9 @@ pub(crate) struct LanesSection {
     /// stall, fewer fail sooner. 128 to 1,048,576.
     pub(crate) queue_keys_max: u64,
     /// Bytes of keys and values that may wait in one lane. More ride out a longer stall of large
-    /// values, fewer bound what the router's memory can grow to: this, times the write lanes of all
-    /// masters. (Reads hold keys alone, 16 MiB in each read lane at most, by `queue_keys_max`.) One
-    /// request may always wait, whatever its size. 16 MiB (one largest value) to 16 GiB.
+    /// values, fewer bound what the router's memory can grow to: this, times the masters. (Reads
+    /// hold keys alone, 16 MiB in each read lane at most, by `queue_keys_max`.) One request may
+    /// always wait, whatever its size. 16 MiB (one largest value) to 16 GiB.
     pub(crate) queue_bytes_max: u64,
     /// How long a lane waits for an answer before it gives its connection up and opens another.
     /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server

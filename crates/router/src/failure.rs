@@ -19,12 +19,12 @@ pub enum Failure {
     /// Something that this version does not do.
     #[error("{0}")]
     Unimplemented(&'static str),
-    /// The lane's queue, or the stream's answer buffer, is full.
+    /// The lane's queue is full.
     #[error("too busy: {what} of shard {shard} is full ({limit})")]
     Full {
         /// Whose.
         shard: Arc<str>,
-        /// Queue or buffer.
+        /// Which queue.
         what: &'static str,
         /// The limit that was reached, with its unit.
         limit: String,

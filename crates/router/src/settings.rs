@@ -13,9 +13,10 @@ pub struct RouterSettings {
     /// How long a request may take whose caller gave no deadline, and the longest that a caller's
     /// deadline may be.
     pub request_timeout: Duration,
-    /// Connections of the read lane of each master and each replica. Two keep the database at work
-    /// while answers are on their way. More use more of the server's cores, and mean smaller
-    /// batches.
+    /// Connections of the read lane of each master and each replica. The second is used where few
+    /// requests are out (fewer than 8 rows, and as many wait), where a statement keeps others
+    /// waiting for 10 ms, or where twice as many wait as it has rows (two full statements, if it is
+    /// full); more use more of the server's cores, for smaller batches.
     pub read_connections: usize,
     /// Connections of the write lane of each master. One writes while the other's commit waits for
     /// the disk. More help where a commit takes long; with hundreds the fence triples the server's

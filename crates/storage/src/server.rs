@@ -21,15 +21,15 @@ pub struct ConnectOptions {
     pub seed: u64,
 }
 
-/// The name under which one lane writes, the same over all of its connections.
+/// The name under which one connection of a lane writes, and its successors.
 ///
-/// It is what keeps a lane's writes in order when it gives a connection up: see
+/// It is what keeps writes in order when a lane gives the connection up: see
 /// [`Server::connect_writer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterName(Arc<str>);
 
 impl WriterName {
-    /// A name made of a random number, one per lane and process.
+    /// A name made of a random number, one per connection of a lane and process.
     #[must_use]
     pub fn new(random: u64) -> Self {
         Self(format!("freehold-lane-{random:016x}").into())

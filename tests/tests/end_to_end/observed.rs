@@ -14,7 +14,8 @@ use crate::{
     wire,
 };
 
-/// Every family of `/metrics`, with its type. Dashboards and alarms build on them.
+/// Every family of `/metrics` but one, with its type. Dashboards and alarms build on them. (Absent
+/// is `freehold_sweeper_pause_seconds`, which is there only once the sweeper has deleted a batch.)
 const FAMILIES: [(&str, &str); 23] = [
     ("freehold_requests", "counter"),
     ("freehold_operation_seconds", "histogram"),

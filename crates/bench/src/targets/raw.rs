@@ -12,7 +12,7 @@ use mysql_async::{Conn, Params, Row, Statement, Value, prelude::Queryable};
 use super::{TTL, Target};
 use crate::{error::Error, servers::Servers};
 
-/// As many connections as a router has lanes for reads by default.
+/// As many connections as a router's lane for reads has by default.
 const CONNECTIONS: usize = 2;
 
 /// Keys in one statement, at most.

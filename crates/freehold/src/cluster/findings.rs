@@ -27,7 +27,8 @@ use super::survey::{Role, Seen, Surveyed};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Data or service breaks: `init` refuses such a server.
+    /// Data or service breaks: `init` refuses a master with one, unless it is about tables or
+    /// rights.
     Error,
     /// It works until something happens.
     Warning,

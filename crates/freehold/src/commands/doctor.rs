@@ -22,8 +22,9 @@ Examples:
   freehold doctor --config freehold.toml --routers 12
   freehold doctor --config freehold.toml --json | jq '.findings[].mend'
 
-It reads settings and changes nothing. Errors break data or service (`init` refuses such a server),
-warnings wait for something to happen, advice saves something. It ends with 1 if there are errors.";
+It reads settings and changes nothing. Errors break data or service (`init` refuses a master with
+one, unless it is about tables or rights), warnings wait for something to happen, advice saves
+something. It ends with 1 if there are errors.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

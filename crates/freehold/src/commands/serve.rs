@@ -25,9 +25,9 @@ Examples:
   freehold serve --config freehold.toml      MySQL and MariaDB masters; run `freehold init` first
   FREEHOLD__SERVER__LISTEN=0.0.0.0:7420 freehold serve --config freehold.toml
 
-Every key of the config can be set in the environment as FREEHOLD__SECTION__KEY. On SIGTERM or
-Ctrl-C it takes no new requests, answers those it has, and ends with 0 within server.grace_period_ms;
-a second one ends it at once.";
+Every key of the config but `[[shards]]` can be set in the environment as FREEHOLD__SECTION__KEY.
+On SIGTERM or Ctrl-C it takes no new requests, answers those it has, and ends with 0 within
+server.grace_period_ms; a second one ends it at once.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

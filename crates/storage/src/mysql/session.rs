@@ -26,8 +26,8 @@ pub(super) struct Session {
     pub(super) prepared: Prepared,
 }
 
-/// The statements a session keeps prepared, by their sizes: 12 in a lane that reads, up to 24 in one
-/// that writes.
+/// The statements a session keeps prepared, by their sizes: 12 in a session that reads, up to 24 in
+/// one that writes.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) put: [Option<Statement>; SIZES],

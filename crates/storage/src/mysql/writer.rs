@@ -1,14 +1,15 @@
-//! The order of one lane's writes, over all of its sessions.
+//! The order of writes over a session and its successors.
 //!
 //! A lane that gives a statement up opens another session. The server may still run the statement:
 //! once the row lock that it waits for is free, or once the network lets go of its bytes. Were that
 //! after a later write to the same key was acknowledged on the other session, the older value would
 //! stand. A fence does not help: both writes are of the same router and prove the same moment.
 //!
-//! So a session that writes for a lane holds the server's user-level lock of the lane's name
-//! (`GET_LOCK`), from before its first write to its end. Whoever finds the lock held ends the
-//! session that holds it (`KILL`, which needs no right for a session of one's own account) and
-//! waits for the lock. A statement that has not reached the server by then finds no session.
+//! So a session that writes for a lane holds the server's user-level lock of its name
+//! ([`WriterName`], by `GET_LOCK`), from before its first write to its end. Whoever finds the lock
+//! held ends the session that holds it (`KILL`, which needs no right for a session of one's own
+//! account) and waits for the lock. A statement that has not reached the server by then finds no
+//! session.
 //!
 //! **The lock comes free after the last write.** Both servers give a session's user-level locks
 //! back at its end, on its own thread: what it was running has committed or was rolled back, what
@@ -17,7 +18,8 @@
 //! MariaDB and of MySQL 8). Seen on MariaDB 10.11 and MySQL 9.7, too: a killed session with 100,000
 //! uncommitted rows kept its lock until the last of them was gone. `KILL QUERY`, a timeout or a
 //! rollback leave the lock where it is, and nobody else can release it. A session whose commit waits
-//! for a replica's acknowledgement keeps it as well, and so keeps the lane from writing.
+//! for a replica's acknowledgement keeps it as well, and so keeps its successor, and the keys of
+//! that write, waiting.
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use crate::{
 /// Bytes of a statement besides keys and values.
 const PACKET_OVERHEAD_BYTES: u64 = 64 << 10;
 
-/// Connections of a router besides its lanes: loading the map, sweeping, and looking at a server.
+/// Connections of a router besides those that read and write: scans, loading the map, sweeping, and
+/// looking at a server.
 const OTHER_CONNECTIONS: u64 = 4;
 
 /// Connections that are kept for people, backups and monitoring.
@@ -32,17 +33,17 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
         Role::Master => wanted.write_connections,
         Role::Replica => 0,
     };
-    let of_lanes = wanted.read_connections + write_connections;
+    let busy = wanted.read_connections + write_connections;
     let Wanted { routers, .. } = wanted;
-    let connections = routers * (of_lanes + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
+    let connections = routers * (busy + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
     at_least(
         judge,
         seen,
         "max_connections",
         connections,
         &format!(
-            "{routers} × ({of_lanes} of lanes + {OTHER_CONNECTIONS}) connections of routers and \
-             {SPARE_CONNECTIONS} to spare; beyond the limit a router finds no way in."
+            "{routers} × ({busy} that read and write + {OTHER_CONNECTIONS}) connections of routers \
+             and {SPARE_CONNECTIONS} to spare; beyond the limit a router finds no way in."
         ),
     );
     let per_router =
