@@ -34,7 +34,7 @@ pub struct BatchLimits {
     /// Bytes of values that the rows of one GET share evenly; a larger value is read alone.
     pub fetch_bytes_max: usize,
     /// Requests that are looked at; bounds the work of one cut whatever waits. Those that are held
-    /// back do not count: others pass them.
+    /// back or whose keys are busy do not count: others pass them.
     pub looks_max: usize,
 }
 
@@ -138,14 +138,12 @@ pub fn cut(
                     continue;
                 }
                 Place::Elsewhere => out.elsewhere.push(request),
+                Place::Here if request.operation.key().is_some_and(&is_busy) => {
+                    left.push_back(request);
+                    continue;
+                }
                 Place::Here => {
-                    let busy = request.operation.key().is_some_and(&is_busy);
-                    let left_over = if busy {
-                        Some(request)
-                    } else {
-                        picked.take(request, limits)
-                    };
-                    if let Some(request) = left_over {
+                    if let Some(request) = picked.take(request, limits) {
                         left.push_back(request);
                         looks += 1;
                         continue;

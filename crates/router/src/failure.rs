@@ -82,7 +82,8 @@ pub enum Failure {
     /// The router is shutting down.
     #[error("the router is shutting down: not applied")]
     ShuttingDown,
-    /// The slot left the shard while the request waited. Answered by routing again, never shown.
+    /// The slot left the shard while the request waited. A walk routes again; a write for which newer
+    /// ones did not wait any longer is told so.
     #[error("slot {0} is no longer served where it was")]
     Moved(Slot),
 }

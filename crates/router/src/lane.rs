@@ -1,10 +1,10 @@
 //! A lane: a bounded queue, and the few connections that carry what waits in it.
 //!
 //! Whatever waits when nothing is out goes out at once, as one statement. While one statement is
-//! out, the next one goes on another connection once it would carry twice as much or is full, or
-//! when that one comes back: so the database always has work while answers are on their way, and
-//! batches stay large. A lone caller never waits for company, few callers get a statement each, and
-//! of hundreds each statement carries its share.
+//! out, the next goes on another connection once enough waits (as much as is out if that is fewer
+//! than 8 rows; else twice as much, at most a full statement, of reads two), or after 10 ms; or when
+//! that one comes back, before its own requests are answered. So batches stay large, a lone caller
+//! never waits for company, few callers get a statement each, and what hangs holds nobody up.
 //!
 //! Meanwhile the lane ends requests whose deadlines pass, each with the truth for its own stage.
 //!
@@ -35,7 +35,10 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use self::{flight::Flight, link::Link};
+use self::{
+    flight::{Flight, Landed},
+    link::Link,
+};
 use crate::{
     batch::{BatchLimits, Place, cut, place_of},
     budget::Budget,
@@ -125,6 +128,8 @@ pub struct Lane {
     flights: Vec<Flight>,
     /// How many statements were sent.
     flights_begun: u64,
+    /// A statement that came back, and is answered once the next one is on its way.
+    landed: Option<Landed>,
     jobs: FuturesUnordered<BoxFuture<'static, Event>>,
     /// Whether the map is being loaded: nothing is sent until it is there.
     is_reloading: bool,
@@ -153,6 +158,8 @@ enum Event {
     Asked(usize, link::Alive),
     /// A statement came back, or never will.
     Answered(flight::Answered),
+    /// Nothing else is to be done before requests are answered.
+    Landed,
     /// The map was looked at again; whether because the fence had turned something away.
     Reloaded { turned_away: bool },
 }
@@ -172,6 +179,7 @@ impl Lane {
                 .collect(),
             flights: Vec::new(),
             flights_begun: 0,
+            landed: None,
             jobs: FuturesUnordered::new(),
             is_reloading: false,
             barriers: Vec::new(),
@@ -186,11 +194,13 @@ impl Lane {
     /// Serves until the queue is closed, and everything that was in it has its answer.
     pub async fn run(mut self) {
         loop {
+            // Looked at before the queue: what comes in later is refused.
+            let is_closed = self.parts.queue.is_closed();
             self.take_queue();
             self.tend_links();
             self.send_ripe();
             self.count_connections();
-            if self.parts.queue.is_closed() && self.backlog.is_empty() && self.flights.is_empty() {
+            if is_closed && self.is_empty() {
                 return;
             }
             let event = self.next_event().await;
@@ -198,9 +208,14 @@ impl Lane {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.backlog.is_empty() && self.flights.is_empty() && self.landed.is_none()
+    }
+
     /// Takes what waits in the queue, and ends it at once where there is no connection and none on
     /// its way.
     fn take_queue(&mut self) {
+        self.passed_over = self.passed_over.min(self.backlog.len());
         let barriers = self.parts.queue.take_into(&mut self.backlog);
         if !barriers.is_empty() {
             self.barriers.push((self.flights_begun, barriers));
@@ -254,7 +269,8 @@ impl Lane {
         self.keeping_free_since = None;
     }
 
-    /// Whether the next batch may go: nothing is out, or it is as large as the largest that is.
+    /// Whether the next batch may go: enough waits to go beside what is out, or it waited for
+    /// [`COMPANY_WAIT_MAX`].
     fn is_ripe(&self) -> bool {
         let waited = self.keeping_free_since.map(|since| since.elapsed());
         self.company() >= self.company_wanted()
@@ -268,7 +284,10 @@ impl Lane {
 
     /// How many requests make it worth while to send another statement beside those that are out.
     fn company_wanted(&self) -> usize {
-        let rows = self.flights.iter().map(|flight| flight.rows);
+        // What hangs is no measure for what others should wait for.
+        let timely = |flight: &&Flight| flight.started.elapsed() <= COMPANY_WAIT_MAX;
+        let out = self.flights.iter().filter(timely);
+        let rows = out.map(|flight| flight.rows);
         let largest = rows.max().unwrap_or(0);
         if largest < SMALL_ROWS {
             return largest;
@@ -301,6 +320,8 @@ impl Lane {
         };
         let limits = BatchLimits::default();
         let place = shards.places(&map, shard);
+        // Only now: whoever sees the end of a handover has everything that it brought.
+        self.parts.queue.drain_into(&mut self.backlog);
         let busy = self.busy_keys();
         let is_busy = |key: &Key| !busy.is_empty() && busy.contains(key);
         let cut = cut(&mut self.backlog, limits, Instant::now(), is_busy, place);
@@ -337,6 +358,8 @@ impl Lane {
             // An answer that is there counts, even if a deadline passed a moment ago.
             biased;
             Some(event) = self.jobs.next() => event,
+            // That has sent the next statement: while the database works, the last one is answered.
+            () = std::future::ready(()), if self.landed.is_some() => Event::Landed,
             () = queue.ready() => Event::Queued,
             _ = self.tick.tick(), if waits => Event::Tick,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
@@ -358,12 +381,16 @@ impl Lane {
         match event {
             Event::Queued | Event::Due => {}
             Event::Tick => self.end_late(),
-            Event::Opened(link, opened) => self.opened(link, opened),
+            Event::Opened(link, opened) => {
+                self.passed_over = 0;
+                self.opened(link, opened);
+            }
             Event::Asked(link, alive) => self.links[link].asked(alive),
             Event::Answered(answered) => {
                 self.passed_over = 0;
                 self.answered(answered);
             }
+            Event::Landed => self.settle_landed(),
             Event::Reloaded { turned_away } => {
                 self.is_reloading = false;
                 self.passed_over = 0;

@@ -169,8 +169,8 @@ impl Queue {
         move_into(self.lock(), backlog);
     }
 
-    /// [`Self::drain_into`], for a worker that has no statement outstanding: with the barriers that
-    /// it has reached. Ended or dropped, a barrier is passed.
+    /// [`Self::drain_into`], with the barriers. The worker drops each, and so passes it, once the
+    /// statements that were out when it took it are back.
     #[must_use]
     pub fn take_into(&self, backlog: &mut VecDeque<Request>) -> Vec<oneshot::Sender<()>> {
         let mut inbox = self.lock();
@@ -335,7 +335,7 @@ mod tests {
             };
             assert_eq!(pushed, expected);
         }
-        // A worker with a statement outstanding takes requests, not barriers.
+        // Draining takes requests, not barriers.
         let mut backlog = VecDeque::new();
         queue.drain_into(&mut backlog);
         assert!(

@@ -1,6 +1,6 @@
 //! Builds a router: queues, lanes and map loaders over the shards of a config.
 
-use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use freehold_core::ShardId;
 use freehold_storage::{Server, WriterName};
@@ -182,10 +182,9 @@ impl Router {
             tracing::warn!("statements were still outstanding near the end of the grace period");
             self.cut_off.cancel();
             self.lanes.wait().await;
-            for queue in self.queues() {
-                queue.drain_into(&mut VecDeque::new());
-            }
         }
+        // What came in while the lanes ended is ended, too.
+        self.queues().for_each(|queue| queue.abandon());
         self.stop_loading.cancel();
         self.loaders.close();
         self.loaders.wait().await;
@@ -244,7 +243,10 @@ fn shard_of(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        collections::VecDeque,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
     use freehold_core::Key;
     use tokio::{sync::oneshot, time::Instant};

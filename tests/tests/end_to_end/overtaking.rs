@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::{
     fence::Moved,
     scene::{NAMES, Result, keys_of, until},
-    wire::{self, Stub},
+    wire::{self, Stub, Verdict},
 };
 
 const KEY: &str = "k";
@@ -125,7 +125,9 @@ impl Stream {
 
 /// One write is on its way to the former owner when its slot changes hands; the router hears of the
 /// new owner, and the caller goes on writing. Then the former owner turns the first one away.
-async fn a_change_of_owners_swaps_no_writes(engine: Engine) -> Result<()> {
+/// Says whether the second write had to wait for the first, for as long as the first was `held`, and
+/// how the first ended.
+async fn write_across_a_change_of_owners(engine: Engine, held: Duration) -> Result<(bool, Code)> {
     let moved = Moved::new();
     let (old, new) = moved.owners();
     let masters = tokio::try_join!(Server::of(engine), Server::of(engine))?;
@@ -169,25 +171,46 @@ async fn a_change_of_owners_swaps_no_writes(engine: Engine) -> Result<()> {
     .await?;
     stream.put(2, key, "second").await?;
     // Long enough for it to be stored now, if nothing keeps it back.
-    let early = timeout(Duration::from_secs(1), stream.answer()).await;
-    proxy.release();
-    let mut answers = usize::from(early.is_ok());
-    while answers < 2 {
-        let answer = stream.answer().await?.ok_or("an answer")?;
-        assert!(
-            matches!(answer.response, Some(Response::Put(_))),
-            "{answer:?}"
-        );
-        answers += 1;
+    let mut answers = Vec::new();
+    if let Ok(early) = timeout(held, stream.answer()).await {
+        answers.extend(early?);
     }
+    let waited = answers.is_empty();
+    proxy.release();
+    while answers.len() < 2 {
+        answers.push(stream.answer().await?.ok_or("an answer")?);
+    }
+    answers.sort_by_key(|answer| answer.id);
+    let verdicts = answers.iter();
+    let verdicts = verdicts.map(|answer| Verdict::of_item(&answer.response, held));
+    let verdicts: Vec<Verdict> = verdicts.collect();
+    assert_eq!(verdicts[1].code, Code::Ok, "{verdicts:?}");
+    let first = (verdicts[0].code, verdicts[0].reason.as_str());
+    let told = [(Code::Ok, ""), (Code::Unavailable, "SHARD_UNAVAILABLE")];
+    assert!(told.contains(&first), "{verdicts:?}");
     let mut sql = masters[new].connect().await?;
     let stored = format!("SELECT value FROM store WHERE `key` = '{key}'");
     let stored: Vec<u8> = sql.one(&stored).await?;
     assert_eq!(String::from_utf8_lossy(&stored), "second");
+    Ok((waited, first.0))
+}
+
+/// The former owner answers soon: both are stored, one after the other.
+async fn a_change_of_owners_swaps_no_writes(engine: Engine) -> Result<()> {
+    let seen = write_across_a_change_of_owners(engine, Duration::from_millis(300)).await?;
+    println!("the second waited, the first ended: {seen:?}");
+    Ok(())
+}
+
+/// The former owner hangs: the second does not wait for ever, and the first is not stored after it.
+async fn a_former_owner_that_hangs_keeps_nobody(engine: Engine) -> Result<()> {
+    let seen = write_across_a_change_of_owners(engine, Duration::from_secs(5)).await?;
+    assert_eq!(seen, (false, Code::Unavailable));
     Ok(())
 }
 
 on_servers!(
     a_write_that_was_given_up_is_not_stored_over_a_later_one,
     a_change_of_owners_swaps_no_writes,
+    a_former_owner_that_hangs_keeps_nobody,
 );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use freehold_core::Fence;
-use freehold_storage::{DataConnection, StorageError};
+use freehold_storage::{DataConnection, Outcome, StorageError};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -26,7 +26,7 @@ pub(super) struct Flight {
     pub(super) requests: Vec<Request>,
     row_of: Vec<usize>,
     fence: Fence,
-    started: Instant,
+    pub(super) started: Instant,
 }
 
 /// What came of a statement.
@@ -36,6 +36,13 @@ pub(super) struct Answered {
     connection: Option<Box<dyn DataConnection>>,
     rows: Rows,
     executed: Executed,
+}
+
+/// A statement that came back, with those who wait for its answer.
+pub(super) struct Landed {
+    batch: Batch,
+    executed: Executed,
+    fence: Fence,
 }
 
 impl Lane {
@@ -69,7 +76,8 @@ impl Lane {
         }));
     }
 
-    /// Answers the requests of a statement that came back.
+    /// Answers the requests of a statement that came back: at once where some of them go out again,
+    /// ahead of what waits; else after the next statement was sent.
     pub(super) fn answered(&mut self, answered: Answered) {
         let is_it = |flight: &Flight| flight.number == answered.number;
         let place = self.flights.iter().position(is_it);
@@ -97,7 +105,38 @@ impl Lane {
             requests: flight.requests,
             row_of: flight.row_of,
         };
-        self.settle(batch, answered.executed, flight.fence);
+        let landed = Landed {
+            batch,
+            executed: answered.executed,
+            fence: flight.fence,
+        };
+        self.settle_landed();
+        let at_once = !self.ends_all(&landed);
+        self.landed = Some(landed);
+        if at_once {
+            self.settle_landed();
+        }
+    }
+
+    /// Answers what landed, if anything did.
+    pub(super) fn settle_landed(&mut self) {
+        if let Some(landed) = self.landed.take() {
+            self.settle(landed.batch, landed.executed, landed.fence);
+        }
+    }
+
+    /// Whether no write of it goes out again. (Reads may, and have no order.)
+    fn ends_all(&self, landed: &Landed) -> bool {
+        fn applied<T>(outcomes: &[Outcome<T>]) -> bool {
+            let mut outcomes = outcomes.iter();
+            outcomes.all(|outcome| matches!(outcome, Outcome::Applied(_)))
+        }
+        match &landed.executed {
+            Executed::Read(read) => self.may_answer(&read.fence, read.answered_by, &landed.fence),
+            Executed::Stored(outcomes) => applied(outcomes),
+            Executed::Existed(outcomes) => applied(outcomes),
+            Executed::Page(_) | Executed::Raw(_) | Executed::Failed(_) => false,
+        }
     }
 }
 

@@ -160,7 +160,8 @@ impl Lane {
         }));
     }
 
-    /// Without any connection everything that waits is ended: nothing of it was sent.
+    /// Without any connection, nor one on its way, everything that waits is ended: nothing of it was
+    /// sent.
     pub(super) fn opened(&mut self, index: usize, opened: Opened) {
         let link = &mut self.links[index];
         let standing = match opened {
@@ -180,11 +181,12 @@ impl Lane {
             }
         };
         let reason = standing.reason();
-        let others_open = self.links.iter().any(Link::is_open);
-        if standing == Standing::Usable || !others_open {
+        let hopeful = |link: &Link| link.is_open() || matches!(link.state, State::Opening);
+        let none_left = !self.links.iter().any(hopeful);
+        if standing == Standing::Usable || none_left {
             self.note(standing);
         }
-        if !others_open {
+        if none_left {
             self.fail_waiting(&reason);
         }
     }

@@ -165,7 +165,7 @@ impl Lane {
     /// master must show the very fence and be the server that it names, as for a write: a replica
     /// behind the master's address shows the same fence, and may be behind. A replica may, too, but
     /// it may not be ahead.
-    fn may_answer(&self, shown: &Fence, answered_by: u64, believed: &Fence) -> bool {
+    pub(super) fn may_answer(&self, shown: &Fence, answered_by: u64, believed: &Fence) -> bool {
         match self.parts.role {
             Role::Master => shown.agrees_with(believed) && answered_by == shown.server_id,
             Role::Replica(_) => !shown.is_newer_than(believed),
