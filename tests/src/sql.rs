@@ -53,6 +53,8 @@ pub struct Session {
     pub id: u64,
     /// The account.
     pub user: String,
+    /// What it does with the statement: `Prepare`, `Execute`, `Query`.
+    pub command: String,
     /// What it runs now; empty if nothing.
     pub statement: String,
 }
@@ -125,6 +127,7 @@ impl Sql {
             Some(Session {
                 id: row.get("Id")?,
                 user: row.get("User")?,
+                command: row.get("Command")?,
                 statement: row.get::<Option<String>, _>("Info")?.unwrap_or_default(),
             })
         };
