@@ -385,7 +385,7 @@ impl Lane {
                 self.passed_over = 0;
                 self.opened(link, opened);
             }
-            Event::Asked(link, alive) => self.links[link].asked(alive),
+            Event::Asked(link, alive) => self.asked(link, alive),
             Event::Answered(answered) => {
                 self.passed_over = 0;
                 self.answered(answered);

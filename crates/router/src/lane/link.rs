@@ -73,14 +73,6 @@ impl Link {
             None => State::Closed(now, None),
         };
     }
-
-    /// The answer to whether it lives.
-    pub(super) fn asked(&mut self, alive: Alive) {
-        if alive.is_none() {
-            tracing::debug!("an idle connection had died");
-        }
-        self.give_back(alive);
-    }
 }
 
 impl Lane {
@@ -212,5 +204,12 @@ impl Lane {
             let alive = matches!(timeout(answer_within, connection.ping()).await, Ok(Ok(())));
             Event::Asked(index, alive.then_some(connection))
         }));
+    }
+    /// The answer to whether it lives.
+    pub(super) fn asked(&mut self, index: usize, alive: Alive) {
+        if alive.is_none() {
+            tracing::debug!(shard = %self.name, "an idle connection had died");
+        }
+        self.links[index].give_back(alive);
     }
 }
