@@ -136,6 +136,7 @@ mod router;
 mod server;
 mod sql;
 mod template;
+mod waiting;
 
 pub use certificates::Certificates;
 pub use cli::Answer;
@@ -150,3 +151,4 @@ pub use proxy::Proxy;
 pub use router::{Router, Shard, shards_toml};
 pub use server::Server;
 pub use sql::{Login, Session, Sql};
+pub use waiting::until;

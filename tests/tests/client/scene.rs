@@ -10,7 +10,8 @@ use std::{
 
 use freehold_client::{Client, ClientOptions, Resolve};
 use freehold_tests::Router;
-use tokio::time::{Instant, sleep};
+
+pub(crate) use freehold_tests::until;
 
 /// What tests return: whatever went wrong, in words.
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -61,18 +62,6 @@ pub(crate) async fn who(client: &Client) -> Result<String> {
         names.insert(String::from_utf8(value.to_vec())?);
     }
     Ok(names.into_iter().collect())
-}
-
-/// Asks again and again until the answer is yes.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + WITHIN;
-    while !holds().await? {
-        if Instant::now() >= deadline {
-            return Err(format!("waited {} s for {what}", WITHIN.as_secs()).into());
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 /// Names that lead where a test says.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use freehold_client::{Client, ClientOptions, RetryOptions};
 use freehold_core::{Key, slot::even_share};
 use freehold_tests::{Engine, Router, Server, Shard};
-use tokio::time::{Instant, sleep};
+
+pub(crate) use freehold_tests::until;
 
 /// What tests return: whatever went wrong, in words.
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -71,18 +72,6 @@ pub(crate) fn keys_of(shard: usize, shards: usize, prefix: &str) -> impl Iterato
 /// The slot of a key.
 pub(crate) fn slot_of(key: &str) -> u16 {
     Key::new(key.to_owned()).expect("a key").slot().0
-}
-
-/// Asks again and again until the answer is yes.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + WITHIN;
-    while !holds().await? {
-        if Instant::now() >= deadline {
-            return Err(format!("waited {} s for {what}", WITHIN.as_secs()).into());
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 /// A random number that is printed, so that a failure can be tried again with

@@ -8,7 +8,9 @@ use freehold_storage::{
     SchemaConnection, Server, StorageError, SweepConnection, Value,
 };
 use freehold_tests::{Engine, Login, ServerOptions, Sql};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
+
+pub(crate) use freehold_tests::until;
 
 /// What tests return: whatever went wrong, in words.
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -100,17 +102,6 @@ impl Shard {
         let query = format!("SELECT value FROM store WHERE slot = {slot} AND `key` = x'{hex}'");
         Ok(sql.first(&query).await?)
     }
-}
-
-/// Asks again and again until the answer is yes.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let poll = async {
-        while !holds().await? {
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    };
-    timeout(WITHIN, poll).await.map_err(|_| what.to_owned())?
 }
 
 /// Until a statement waits for a row that another transaction holds.
