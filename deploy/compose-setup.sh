@@ -16,7 +16,7 @@ filled() {
     local sql name
     sql="$(<"/sql/$1")"
     for name in MASTER_HOST MASTER_PORT REPLICATION_USER REPLICATION_PASSWORD \
-        FREEHOLD_PASSWORD FREEHOLD_SWEEPER_PASSWORD FREEHOLD_SCHEMA_PASSWORD; do
+        FREEHOLD_PASSWORD FREEHOLD_SWEEPER_PASSWORD FREEHOLD_MOVER_PASSWORD FREEHOLD_SCHEMA_PASSWORD; do
         sql="${sql//"\${$name}"/"${!name:-}"}"
     done
     printf '%s\n' "$sql"
@@ -29,15 +29,16 @@ for pair in "$@"; do
             if [[ -z "$(on "$master" <<<"SHOW DATABASES LIKE 'freehold'")" ]]; then
                 # The image wrote its own set-up into the new servers' binlogs; each has its own,
                 # so none of it may be copied.
-                on "$replica" <<<'RESET BINARY LOGS AND GTIDS'
+                on "$replica" <<<'STOP REPLICA; RESET REPLICA ALL; RESET BINARY LOGS AND GTIDS'
                 on "$master" <<<'RESET BINARY LOGS AND GTIDS'
             elif [[ -z "$(on "$replica" <<<'SHOW REPLICA STATUS')" ]]; then
                 printf '%s holds data, %s none: restore a backup there first\n' "$master" "$replica" >&2
                 exit 1
             fi
             filled replication-master.sql | on "$master"
-            filled accounts.sql | on "$master"
             MASTER_HOST="$master" MASTER_PORT=3306 filled replication-replica.sql | on "$replica"
+            # Last: while the database is not there, all of this can begin anew.
+            filled accounts.sql | on "$master"
             ;;
         grants) on "$master" </sql/grants.sql ;;
     esac

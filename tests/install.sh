@@ -20,11 +20,12 @@ apt_get() {
 install_mariadb() {
     [[ -n "${FREEHOLD_TEST_MARIADBD:-}" ]] && return
     # Debian keeps it where only root's PATH leads. The script that makes a data folder calls the
-    # other one, which is in the client's package.
+    # second one, which is in the client's core package; moves are compared with the third.
     PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null &&
-        command -v my_print_defaults >/dev/null && return
-    # The core packages have the programs and start no service.
-    apt_get 'mariadbd or my_print_defaults is missing' mariadb-server-core mariadb-client-core
+        command -v my_print_defaults >/dev/null && command -v mariadb-dump >/dev/null && return
+    # These packages have the programs and start no service.
+    apt_get 'mariadbd, my_print_defaults or mariadb-dump is missing' \
+        mariadb-server-core mariadb-client-core mariadb-client
 }
 
 # The mirror this machine's apt takes Debian from.
@@ -107,6 +108,14 @@ install_package_index() {
     apt_updated=true
 }
 
+# What the torture breaks disks and clocks with. Where it is missing its report says so.
+install_breakers() {
+    command -v apt-get >/dev/null && ((EUID == 0)) || return 0
+    command -v strace >/dev/null || apt_get 'strace is missing' strace
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null ||
+        apt_get 'libfaketime is missing' libfaketime
+}
+
 install_all() {
     command -v cc >/dev/null || apt_get 'a C compiler is missing' gcc libc6-dev
     if ! "$docker"; then
@@ -115,7 +124,9 @@ install_all() {
     fi
     cargo_tool nextest cargo-nextest
     cargo_tool deny cargo-deny
+    command -v c++ >/dev/null || apt_get 'a C++ compiler, which builds libFuzzer, is missing' g++
     install_python
     install_node
     install_package_index
+    install_breakers
 }

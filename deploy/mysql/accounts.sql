@@ -3,7 +3,8 @@
 --
 --   ${FREEHOLD_PASSWORD}           for routers
 --   ${FREEHOLD_SWEEPER_PASSWORD}   for the sweepers in them
---   ${FREEHOLD_SCHEMA_PASSWORD}    for `freehold init`, `freehold migrate` and `freehold doctor`
+--   ${FREEHOLD_MOVER_PASSWORD}     for the movers in them, and for `freehold move --config FILE`
+--   ${FREEHOLD_SCHEMA_PASSWORD}    for `freehold init`, `migrate` and `doctor`
 --
 -- Fill the placeholders in with `envsubst < accounts.sql | mysql -h MASTER -u root -p`.
 -- Then: freehold init --config FILE --user freehold_schema --password-file FILE, and grants.sql.
@@ -13,13 +14,17 @@ CREATE DATABASE IF NOT EXISTS freehold;
 
 CREATE USER IF NOT EXISTS 'freehold'@'%' IDENTIFIED BY '${FREEHOLD_PASSWORD}';
 CREATE USER IF NOT EXISTS 'freehold_sweeper'@'%' IDENTIFIED BY '${FREEHOLD_SWEEPER_PASSWORD}';
+CREATE USER IF NOT EXISTS 'freehold_mover'@'%' IDENTIFIED BY '${FREEHOLD_MOVER_PASSWORD}';
 CREATE USER IF NOT EXISTS 'freehold_schema'@'%' IDENTIFIED BY '${FREEHOLD_SCHEMA_PASSWORD}';
 
--- Creates and changes the tables and the view, deals out the slots, and writes nothing afterwards.
-GRANT CREATE, ALTER, DROP, INDEX, CREATE VIEW, SHOW VIEW, SELECT, INSERT, UPDATE, DELETE
+-- Creates and changes the tables, the view and the procedures, and deals out the slots.
+GRANT CREATE, ALTER, DROP, INDEX, CREATE VIEW, SHOW VIEW, CREATE ROUTINE,
+    SELECT, INSERT, UPDATE, DELETE
     ON freehold.* TO 'freehold_schema'@'%';
 
--- To see how far behind a replica is (SHOW REPLICA STATUS): sweeping stops while one lags.
+-- To see how a replica follows its master (SHOW REPLICA STATUS): without it routers read from it
+-- with EVENTUAL only, and nothing is swept.
+GRANT REPLICATION CLIENT ON *.* TO 'freehold'@'%';
 GRANT REPLICATION CLIENT ON *.* TO 'freehold_sweeper'@'%';
 
 -- To see how many deleted rows wait to be purged (information_schema.INNODB_METRICS): sweeping

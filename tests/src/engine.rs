@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// A kind of database server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Engine {
-    /// MariaDB 10.11: `mariadbd` of this machine, or `FREEHOLD_TEST_MARIADBD`.
+    /// MariaDB 10.11: `mariadbd` of this machine, or `FREEHOLD_TEST_MARIADBD`; its clients likewise.
     MariaDb,
     /// MySQL 9.7: from a folder that holds another Debian's files, see [`Engine::program`].
     MySql,
@@ -36,7 +36,23 @@ impl Engine {
     pub fn program(self) -> Result<Program> {
         match self {
             Self::MariaDb => mariadb(),
-            Self::MySql => mysql(),
+            Self::MySql => mysql("sbin/mysqld"),
+        }
+    }
+
+    /// The program that writes tables as SQL.
+    pub fn dump_program(self) -> Result<Program> {
+        match self {
+            Self::MariaDb => mariadb_client("mariadb-dump"),
+            Self::MySql => mysql("bin/mysqldump"),
+        }
+    }
+
+    /// The program that runs the SQL that it reads.
+    pub fn shell_program(self) -> Result<Program> {
+        match self {
+            Self::MariaDb => mariadb_client("mariadb"),
+            Self::MySql => mysql("bin/mysql"),
         }
     }
 }
@@ -47,12 +63,12 @@ impl fmt::Display for Engine {
     }
 }
 
-/// How to call a server program.
+/// How to call a program.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// What to execute, with the loader in front where one is needed.
     words: Vec<PathBuf>,
-    /// Options that belong behind the defaults file.
+    /// Options of a server that belong behind the defaults file.
     pub(crate) options: Vec<String>,
     /// The folder that holds `bin` and `share`.
     pub(crate) base: PathBuf,
@@ -60,7 +76,7 @@ pub struct Program {
 
 impl Program {
     /// A command without options yet.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
         command
@@ -102,13 +118,7 @@ pub(crate) fn cache() -> Result<PathBuf> {
 
 fn mariadb() -> Result<Program> {
     let named = env::var_os("FREEHOLD_TEST_MARIADBD").map(PathBuf::from);
-    let found = || {
-        let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path)
-            .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
-            .map(|folder| folder.join("mariadbd"))
-            .find(|file| file.is_file())
-    };
+    let found = || in_path("mariadbd");
     let program = named.or_else(found).ok_or_else(|| Error::Missing {
         what: "mariadbd".to_owned(),
         remedy: "run tests/run install, or name it in FREEHOLD_TEST_MARIADBD".to_owned(),
@@ -125,19 +135,46 @@ fn mariadb() -> Result<Program> {
     })
 }
 
-fn mysql() -> Result<Program> {
+/// A client of this machine, or one beside the server that was named.
+fn mariadb_client(name: &str) -> Result<Program> {
+    let named = env::var_os("FREEHOLD_TEST_MARIADBD").map(PathBuf::from);
+    let beside = named.and_then(|server| Some(server.ancestors().nth(2)?.join("bin").join(name)));
+    let program = beside
+        .filter(|file| file.is_file())
+        .or_else(|| in_path(name));
+    Ok(Program {
+        words: vec![program.ok_or_else(|| Error::Missing {
+            what: name.to_owned(),
+            remedy: "run tests/run install".to_owned(),
+        })?],
+        options: Vec::new(),
+        base: PathBuf::from("/usr"),
+    })
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// A program by its place in `usr`.
+fn mysql(place: &str) -> Result<Program> {
     let root = match env::var_os("FREEHOLD_TEST_MYSQLD_ROOT") {
         Some(root) => PathBuf::from(root),
         None => cache()?.join("mysql"),
     };
     let base = root.join("usr");
-    let program = base.join("sbin/mysqld");
+    let program = base.join(place);
     if !program.is_file() {
         return Err(Error::Missing {
             what: program.display().to_string(),
-            remedy: "run tests/run install, or name the folder that holds usr/sbin/mysqld in \
-                     FREEHOLD_TEST_MYSQLD_ROOT"
-                .to_owned(),
+            remedy: format!(
+                "run tests/run install, or name the folder that holds usr/{place} in \
+                 FREEHOLD_TEST_MYSQLD_ROOT"
+            ),
         });
     }
     if root == Path::new("/") {

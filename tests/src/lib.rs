@@ -37,6 +37,10 @@
 //! server, but not a power cut. [`ServerOptions`] has the time zone, `sql_mode`, read-only and
 //! free command-line options. For several servers at once, `tokio::try_join!`.
 //!
+//! With [`ServerOptions::disk_mib_max`] a server has a [`Disk`] of its own, which can be filled, with
+//! [`ServerOptions::own_clock`] a clock that [`Server::set_clock`] sets; [`Slowness`] makes the disk
+//! under it slow. Not every machine allows all of that: [`Disk::is_available`] and its like tell.
+//!
 //! # A replica
 //!
 //! ```no_run
@@ -122,11 +126,15 @@
 mod certificates;
 pub mod cli;
 pub mod clients;
+pub mod clock;
 mod container;
 pub mod deploy;
+mod disk;
 mod doctest;
 mod engine;
 mod error;
+pub mod failover;
+pub mod group;
 mod options;
 mod port;
 mod process;
@@ -140,6 +148,7 @@ mod waiting;
 
 pub use certificates::Certificates;
 pub use cli::Answer;
+pub use disk::{Disk, Slowness};
 pub use doctest::doctest;
 pub use engine::{Engine, Program};
 pub use error::{Error, Result};

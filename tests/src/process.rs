@@ -26,6 +26,8 @@ pub struct Process {
     log: PathBuf,
     /// The container that `child` is only the client of.
     container: Option<String>,
+    /// Whether a test wanted it to end, or waited for it.
+    may_end: bool,
 }
 
 impl Process {
@@ -67,6 +69,7 @@ impl Process {
             guard,
             log: log.to_owned(),
             container,
+            may_end: false,
         })
     }
 
@@ -82,6 +85,7 @@ impl Process {
 
     /// Sends a signal; nothing happens if the program has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.may_end |= ![Signal::STOP, Signal::CONT, Signal::HUP].contains(&signal);
         if let Some(container) = &self.container {
             return docker(&["kill", "--signal", &signal.as_raw().to_string(), container]);
         }
@@ -116,6 +120,7 @@ impl Process {
 
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
+        self.may_end = true;
         // The guard first: once the child is reaped, its number may belong to someone else.
         end(&mut self.guard);
         let running = self.is_running();
@@ -131,6 +136,7 @@ impl Process {
 
     /// Waits until it ends by itself, at most `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.may_end = true;
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().map_err(|error| self.failure(error))? {
@@ -168,11 +174,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "{}",
-                self.failure("still in use when the test failed; the end of its log:")
-            );
+        let said = match self.child.try_wait() {
+            _ if std::thread::panicking() => Some("still in use when the test failed".to_owned()),
+            Ok(Some(status)) if !self.may_end => Some(format!("ended by itself: {status}")),
+            _ => None,
+        };
+        if let Some(said) = said {
+            eprintln!("{}", self.failure(said + "; the end of its log:"));
         }
         self.kill();
     }

@@ -4,16 +4,21 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::sql::Login;
+
+/// Pieces that may be on their way through a slow network, in each direction of a connection.
+const PIECES_MAX: usize = 1_024;
 
 /// A port of 127.0.0.1 behind which a server is.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct Proxy {
 struct Network {
     target: Mutex<SocketAddr>,
     connections: Mutex<Vec<Connection>>,
+    /// How much later what is sent arrives.
+    delay: Mutex<Duration>,
     /// Pieces that wait on their way.
     kept: AtomicUsize,
 }
@@ -49,6 +56,7 @@ impl Proxy {
         let network = Arc::new(Network {
             target: Mutex::new(place(server)),
             connections: Mutex::default(),
+            delay: Mutex::default(),
             kept: AtomicUsize::new(0),
         });
         Ok(Self {
@@ -74,6 +82,12 @@ impl Proxy {
         });
     }
 
+    /// Lets what is sent on connections that are opened from now on arrive so much later, in both
+    /// directions.
+    pub fn delay(&self, delay: Duration) {
+        *locked(&self.network.delay) = delay;
+    }
+
     /// Lets go of what was kept. It arrives, even if its sender has closed the connection since.
     pub fn release(&self) {
         self.each(|connection| {
@@ -84,6 +98,11 @@ impl Proxy {
     /// How many pieces are being kept.
     pub fn kept(&self) -> usize {
         self.network.kept.load(Ordering::Acquire)
+    }
+
+    /// The port that leads to the server.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Breaks all connections; new ones lead to another server.
@@ -134,6 +153,40 @@ async fn connect(
 }
 
 async fn carry(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    held: watch::Receiver<bool>,
+    network: &Network,
+) {
+    let delay = *locked(&network.delay);
+    if delay.is_zero() {
+        return carry_at_once(from, to, held, network).await;
+    }
+    // Pieces on their way, each with the time at which it arrives.
+    let (sending, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES_MAX);
+    let depart = async move {
+        let (mut from, mut buffer) = (from, vec![0; 64 << 10]);
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let piece = (Instant::now() + delay, buffer[..count].to_vec());
+            if sending.send(piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    let arrive = async move {
+        let mut to = to;
+        while let Some((at, piece)) = arriving.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+        drop(to.shutdown().await);
+    };
+    tokio::join!(depart, arrive);
+}
+
+async fn carry_at_once(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut held: watch::Receiver<bool>,

@@ -25,6 +25,18 @@ pub async fn start_replica(master: &Server) -> Result<Server> {
 /// Makes `replica`, which has no writes of its own, copy `master` from its first write on, and
 /// waits until it has everything.
 pub async fn attach(master: &Server, replica: &Server) -> Result<()> {
+    let account = [
+        ("REPLICATION_USER", USER),
+        ("REPLICATION_PASSWORD", PASSWORD),
+    ];
+    let on_master = deploy::sql(master.engine(), "replication-master.sql", &account)?;
+    master.connect().await?.run(&on_master).await?;
+    copy(master, replica).await?;
+    wait_until_caught_up(master, replica).await
+}
+
+/// Makes `replica` copy `master`, which has the account for it, read-only from now on.
+pub async fn copy(master: &Server, replica: &Server) -> Result<()> {
     let port = master.port().to_string();
     let values = [
         ("MASTER_HOST", "127.0.0.1"),
@@ -32,12 +44,32 @@ pub async fn attach(master: &Server, replica: &Server) -> Result<()> {
         ("REPLICATION_USER", USER),
         ("REPLICATION_PASSWORD", PASSWORD),
     ];
-    let engine = master.engine();
-    let on_master = deploy::sql(engine, "replication-master.sql", &values[2..])?;
-    let on_replica = deploy::sql(engine, "replication-replica.sql", &values)?;
-    master.connect().await?.run(&on_master).await?;
-    replica.connect().await?.run(&on_replica).await?;
-    wait_until_caught_up(master, replica).await
+    let on_replica = deploy::sql(master.engine(), "replication-replica.sql", &values)?;
+    // Nobody waits here for the sake of a master that is down.
+    let on_replica = on_replica.replace("CONNECT_RETRY = 5", "CONNECT_RETRY = 1");
+    replica.connect().await?.run(&on_replica).await
+}
+
+/// Makes `replica`, which copies `master`, go on by a connection that has a name, as servers with
+/// several sources have them.
+pub async fn copy_by_name(master: &Server, replica: &Server, name: &str) -> Result<()> {
+    let port = master.port();
+    let statements = match master.engine() {
+        Engine::MariaDb => format!(
+            "STOP SLAVE; RESET SLAVE ALL; \
+             CHANGE MASTER '{name}' TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+             MASTER_USER = '{USER}', MASTER_PASSWORD = '{PASSWORD}', MASTER_USE_GTID = slave_pos; \
+             START SLAVE '{name}'"
+        ),
+        Engine::MySql => format!(
+            "STOP REPLICA; RESET REPLICA ALL; \
+             CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+             SOURCE_USER = '{USER}', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_AUTO_POSITION = 1, \
+             GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL '{name}'; \
+             START REPLICA FOR CHANNEL '{name}'"
+        ),
+    };
+    replica.connect().await?.run(&statements).await
 }
 
 /// Waits until `replica` has applied everything that `master` has committed by now.
@@ -123,6 +155,20 @@ pub async fn start_applier(replica: &Server) -> Result<()> {
         .await
 }
 
+/// Stops the receiver: what was brought is applied, and nothing is brought.
+pub async fn stop_receiver(replica: &Server) -> Result<()> {
+    replica.connect().await?.run("STOP REPLICA IO_THREAD").await
+}
+
+/// Starts the receiver again.
+pub async fn start_receiver(replica: &Server) -> Result<()> {
+    replica
+        .connect()
+        .await?
+        .run("START REPLICA IO_THREAD")
+        .await
+}
+
 /// Stops receiver and applier.
 pub async fn stop(replica: &Server) -> Result<()> {
     replica.connect().await?.run("STOP REPLICA").await
@@ -131,6 +177,18 @@ pub async fn stop(replica: &Server) -> Result<()> {
 /// Starts receiver and applier again.
 pub async fn start(replica: &Server) -> Result<()> {
     replica.connect().await?.run("START REPLICA").await
+}
+
+/// Has a replica receive from another port of 127.0.0.1: its master's behind a network.
+pub async fn receive_from(replica: &Server, port: u16) -> Result<()> {
+    let change = match replica.engine() {
+        Engine::MariaDb => format!("CHANGE MASTER TO MASTER_PORT = {port}"),
+        Engine::MySql => format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT = {port}"),
+    };
+    let mut sql = replica.connect().await?;
+    sql.run("STOP REPLICA").await?;
+    sql.run(&change).await?;
+    sql.run("START REPLICA").await
 }
 
 /// Applies everything `seconds` late from now on; 0 ends it.

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::cli::{self, Answer};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::port::Port;
 use crate::process::{Process, Signal};
@@ -125,10 +126,7 @@ impl Router {
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        self.process = Some(Process::spawn(
-            command,
-            &self.folder.path().join("router.log"),
-        )?);
+        self.process = Some(Process::spawn(command, &self.log_file("router"))?);
         Ok(())
     }
 
@@ -204,10 +202,44 @@ impl Router {
         .await
     }
 
+    /// Starts a command that takes `--config`, and waits for nothing. What it says goes behind what
+    /// others said to the log of this name.
+    pub fn begin(&self, arguments: &[&str], log: &str) -> Result<Process> {
+        let file = self.config_file().display().to_string();
+        self.begin_with(arguments, "--config", &file, log)
+    }
+
+    /// The same with a command that asks this router.
+    pub fn begin_admin(&self, arguments: &[&str], log: &str) -> Result<Process> {
+        let address = self.admin_address().to_string();
+        self.begin_with(arguments, "--admin", &address, log)
+    }
+
+    fn begin_with(
+        &self,
+        arguments: &[&str],
+        option: &str,
+        value: &str,
+        log: &str,
+    ) -> Result<Process> {
+        let mut command = cli::command(self.folder.path())?;
+        command.args(arguments).args([option, value]);
+        command.envs(self.environment.iter().cloned());
+        Process::spawn(command, &self.log_file(log))
+    }
+
     /// Sets an environment variable for commands and the next start, such as
     /// `FREEHOLD__LANES__READS`.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Puts the wall clock of commands and of the next start so many seconds ahead.
+    pub fn put_clock_ahead(&mut self, seconds: i64) -> Result<()> {
+        for (name, value) in clock::ahead(seconds)? {
+            self.set_environment(name, &value);
+        }
+        Ok(())
     }
 
     /// The address of the gRPC listener.
@@ -232,7 +264,16 @@ impl Router {
 
     /// All it wrote to stdout and stderr, over all starts.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("router.log")).unwrap_or_default()
+        self.log_of("router")
+    }
+
+    /// All that commands wrote to a log of theirs.
+    pub fn log_of(&self, log: &str) -> String {
+        fs::read_to_string(self.log_file(log)).unwrap_or_default()
+    }
+
+    fn log_file(&self, log: &str) -> PathBuf {
+        self.folder.path().join(format!("{log}.log"))
     }
 
     /// Its process id; an error if it is down.

@@ -8,8 +8,10 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::certificates::Certificates;
+use crate::clock;
 use crate::container;
 use crate::deploy;
+use crate::disk::Disk;
 use crate::engine::{Engine, Program};
 use crate::error::{Error, Result};
 use crate::options::ServerOptions;
@@ -32,7 +34,8 @@ pub struct Server {
     port: Port,
     certificates: Certificates,
     process: Option<Process>,
-    // Last: the process ends before its files go.
+    // The process ends before its disk goes, and that before the folder under it.
+    disk: Option<Disk>,
     folder: TempDir,
 }
 
@@ -44,20 +47,17 @@ impl Server {
             .tempdir()
             .map_err(Error::io(std::env::temp_dir()))?;
         folder.disable_cleanup(std::env::var_os("FREEHOLD_TEST_KEEP").is_some());
+        let mount = |mib_max| Disk::mount(folder.path(), mib_max);
+        let disk = options.disk_mib_max.map(mount).transpose()?;
         let certificates = Certificates::write(folder.path())?;
+        let temporary = folder.path().join("tmp");
+        std::fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
         let contained = container::wanted(options.engine);
         let program = if contained {
             None
         } else {
-            let (engine, data) = (options.engine, folder.path().join("data"));
-            let program = engine.program()?;
-            let copied = program.clone();
-            tokio::task::spawn_blocking(move || template::copy(engine, &copied, &data))
-                .await
-                .map_err(|error| Error::Process {
-                    program: "copy of the data folder".to_owned(),
-                    message: error.to_string(),
-                })??;
+            let program = options.engine.program()?;
+            fill(options.engine, &program, folder.path().join("data")).await?;
             Some(program)
         };
         let mut server = Self {
@@ -66,6 +66,7 @@ impl Server {
             port: Port::claim()?,
             certificates,
             process: None,
+            disk,
             folder,
         };
         server.start_again().await?;
@@ -97,7 +98,12 @@ impl Server {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let refused = match self.connect().await {
-                Ok(sql) => return self.answers(sql).await,
+                Ok(sql) => {
+                    if self.options.own_clock {
+                        clock::forget(self.pid()?);
+                    }
+                    return self.answers(sql).await;
+                }
                 Err(error) => error,
             };
             let process = self.running()?;
@@ -116,6 +122,19 @@ impl Server {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Throws away the data of a server that is down: the next start is a first one.
+    pub async fn lose_everything(&mut self) -> Result<()> {
+        let data = self.path("data");
+        let Some(program) = self.program.as_ref().filter(|_| self.process.is_none()) else {
+            return Err(Error::Process {
+                program: self.options.engine.to_string(),
+                message: "its data cannot go while it runs, or from a container".to_owned(),
+            });
+        };
+        std::fs::remove_dir_all(&data).map_err(Error::io(&data))?;
+        fill(self.options.engine, program, data).await
     }
 
     /// `kill -9`, then a start on the same port and data.
@@ -141,6 +160,21 @@ impl Server {
     /// SIGCONT, after [`Self::freeze`].
     pub fn thaw(&mut self) -> Result<()> {
         self.running()?.thaw()
+    }
+
+    /// Sets its own clock so many seconds ahead of the machine's; it sees that within a second.
+    pub fn set_clock(&self, ahead_s: i64) -> Result<()> {
+        clock::set(self.folder.path(), ahead_s)
+    }
+
+    /// Its own disk, if it has one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
     }
 
     /// Connects with all rights, plain.
@@ -246,6 +280,8 @@ impl Server {
             ));
         let files = [
             ("datadir", self.path("data")),
+            // A server that starts deletes the temporary tables it finds, also another one's.
+            ("tmpdir", self.path("tmp")),
             ("socket", self.path("server.sock")),
             ("pid-file", self.path("server.pid")),
             ("ssl-ca", self.certificates.ca.clone()),
@@ -259,6 +295,9 @@ impl Server {
         );
         command.args(self.options.command_line());
         command.env_remove("TZ");
+        if self.options.own_clock {
+            clock::prepare(&mut command, self.folder.path())?;
+        }
         if let Some(zone) = &self.options.time_zone {
             let file = Path::new("/usr/share/zoneinfo").join(zone);
             if !file.is_file() {
@@ -272,4 +311,14 @@ impl Server {
         }
         Ok(command)
     }
+}
+
+/// A data folder as after a first start.
+async fn fill(engine: Engine, program: &Program, data: PathBuf) -> Result<()> {
+    let program = program.clone();
+    let copied = tokio::task::spawn_blocking(move || template::copy(engine, &program, &data));
+    copied.await.map_err(|error| Error::Process {
+        program: "copy of the data folder".to_owned(),
+        message: error.to_string(),
+    })?
 }

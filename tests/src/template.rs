@@ -75,6 +75,8 @@ fn template(engine: Engine, program: &Program) -> Result<PathBuf> {
 
 fn initialise(engine: Engine, program: &Program, data: &Path, script: &Path) -> Result<()> {
     let data_option = format!("--datadir={}", data.display());
+    // Not where running servers have theirs.
+    let temporary = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
     match engine {
         Engine::MariaDb => {
             let installer = ["bin", "scripts"]
@@ -89,6 +91,7 @@ fn initialise(engine: Engine, program: &Program, data: &Path, script: &Path) -> 
                     "--innodb-log-file-size=8M",
                 ])
                 .args(as_root())
+                .env("TMPDIR", temporary.path())
                 .arg(data_option)
                 .arg(format!("--extra-file={}", script.display())))
         }
@@ -99,6 +102,7 @@ fn initialise(engine: Engine, program: &Program, data: &Path, script: &Path) -> 
                 .args(&program.options)
                 .args(["--initialize-insecure", "--innodb-redo-log-capacity=16M"])
                 .args(as_root())
+                .env("TMPDIR", temporary.path())
                 .arg(data_option)
                 .arg(format!("--init-file={}", script.display())))?;
             // Each copy draws an identity of its own: replicas refuse a source that has theirs.

@@ -49,7 +49,7 @@ pub(crate) enum Error {
     /// A target that did not do what was counted.
     #[error(
         "{target} counted {operations} operations, and the database {statements} statements: the \
-         run counts for nothing"
+         round counts for nothing"
     )]
     Miscounted {
         /// Which target.
@@ -83,7 +83,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether no figure of the run can be trusted, and not only this round failed.
     pub(crate) const fn ends_the_run(&self) -> bool {
-        matches!(self, Self::WrongValue { .. } | Self::Miscounted { .. })
+        matches!(self, Self::WrongValue { .. })
     }
 
     /// What the system said of a file.

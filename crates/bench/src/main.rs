@@ -6,7 +6,10 @@
 //! for a while, with [`cpu`] and [`counters`] as witnesses; [`report`] says what came of it.
 //! Targets take turns, so that a machine that slows down hurts all alike; what is compared are
 //! medians of repetitions.
+//!
+//! [`shards`] and [`connections`] are measurements of their own: what many of them cost a router.
 
+mod connections;
 mod counters;
 mod cpu;
 mod data;
@@ -15,6 +18,7 @@ mod measure;
 mod plan;
 mod report;
 mod servers;
+mod shards;
 mod targets;
 mod workload;
 
@@ -29,8 +33,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Compare(compare) = Arguments::parse().command;
-    match run(&compare).await {
+    let ended = match Arguments::parse().command {
+        Command::Compare(compare) => run(&compare).await,
+        Command::Shards(args) => shards::run(args).await,
+        Command::Connections(args) => connections::run(args).await,
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("freehold-bench: {error}");

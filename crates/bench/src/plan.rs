@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use freehold_tests::Engine;
 use serde::Serialize;
 
-use crate::{data::DataSet, targets::Target, workload::Workload};
+use crate::{
+    connections::ConnectionsArgs, data::DataSet, shards::ShardsArgs, targets::Target,
+    workload::Workload,
+};
 
 /// Bytes of values that a data set may have: large values come in fewer rows.
 const DATA_SET_BYTES_MAX: u64 = 512 << 20;
@@ -26,6 +29,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Runs every target on the same rows, in turns, and writes a report.
     Compare(Compare),
+    /// Measures what many shards cost a router, over storage that answers at once.
+    Shards(ShardsArgs),
+    /// Measures what many open connections cost a router.
+    Connections(ConnectionsArgs),
 }
 
 /// What `compare` can be told.
@@ -200,8 +207,10 @@ mod tests {
 
     fn plan(more: &[&str]) -> Plan {
         let words = ["freehold-bench", "compare", "--out", "x"];
-        let Command::Compare(compare) = Arguments::parse_from(words.iter().chain(more)).command;
-        compare.plan()
+        match Arguments::parse_from(words.iter().chain(more)).command {
+            Command::Compare(compare) => compare.plan(),
+            _ => unreachable!("the words say compare"),
+        }
     }
 
     #[test]

@@ -56,6 +56,16 @@ impl AdminClient {
         finish(self.stub.clone().list_shards(request).await)
     }
 
+    /// Lets the promoted server of a shard be written to.
+    ///
+    /// # Errors
+    /// [`Error`], with what speaks against it. Asking twice is as good as once.
+    pub async fn adopt(&self, shard: &str) -> Result<v1::AdoptResponse, Error> {
+        let shard = shard.to_owned();
+        let request = self.request(v1::AdoptRequest { shard });
+        finish(self.stub.clone().adopt(request).await)
+    }
+
     /// What each shard's sweeper does; with `dry_run` also what is due. No shard means all.
     ///
     /// # Errors
@@ -82,6 +92,66 @@ impl AdminClient {
         let shard = shard.unwrap_or_default().to_owned();
         let request = self.request(v1::PauseSweepersRequest { shard, paused });
         finish(self.stub.clone().pause_sweepers(request).await)
+    }
+
+    /// What it takes to bring slots where somebody wants them. It has no timeout: to read rows takes as
+    /// long as it takes, and dropping the call ends it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn plan_moves(
+        &self,
+        wanted: v1::PlanMovesRequest,
+    ) -> Result<v1::PlanMovesResponse, Error> {
+        finish(self.stub.clone().plan_moves(wanted).await)
+    }
+
+    /// Has the router move slots.
+    ///
+    /// # Errors
+    /// [`Error`]. Doing it twice, with the same id, is as good as once.
+    pub async fn start_move(
+        &self,
+        wanted: v1::StartMoveRequest,
+    ) -> Result<v1::StartMoveResponse, Error> {
+        let request = self.request(wanted);
+        finish(self.stub.clone().start_move(request).await)
+    }
+
+    /// How far a move is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn get_move(&self, id: u64) -> Result<v1::GetMoveResponse, Error> {
+        let request = self.request(v1::GetMoveRequest { id });
+        finish(self.stub.clone().get_move(request).await)
+    }
+
+    /// The moves of slots that the shards have written down.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_moves(&self) -> Result<v1::ListMovesResponse, Error> {
+        let request = self.request(v1::ListMovesRequest {});
+        finish(self.stub.clone().list_moves(request).await)
+    }
+
+    /// Has the router go on with moves that are open; without ids, with all of them.
+    ///
+    /// # Errors
+    /// [`Error`]. Doing it twice is as good as once.
+    pub async fn resume_moves(&self, ids: Vec<u64>) -> Result<v1::ResumeMovesResponse, Error> {
+        let request = self.request(v1::ResumeMovesRequest { ids });
+        finish(self.stub.clone().resume_moves(request).await)
+    }
+
+    /// Has the router take moves back that are open; without ids, all of them.
+    ///
+    /// # Errors
+    /// [`Error`]. Doing it twice is as good as once.
+    pub async fn cancel_moves(&self, ids: Vec<u64>) -> Result<v1::CancelMovesResponse, Error> {
+        let request = self.request(v1::CancelMovesRequest { ids });
+        finish(self.stub.clone().cancel_moves(request).await)
     }
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {

@@ -111,6 +111,7 @@ mod pipe;
 mod retry;
 mod routers;
 pub mod scan;
+mod session;
 mod table;
 pub mod types;
 mod unary;
@@ -124,6 +125,7 @@ pub use connect::ConnectError;
 pub use error::Error;
 pub use options::{ClientOptions, RetryOptions};
 pub use scan::{Scan, ScanOptions};
+pub use session::{Session, Written};
 /// gRPC's status codes, as they stand in [`Error::Refused`].
 pub use tonic::Code;
 pub use types::{

@@ -1,6 +1,6 @@
 //! Walking keys as a stream.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bytes::Bytes;
 use freehold_proto::v1;
@@ -18,7 +18,11 @@ use crate::{
 pub struct ScanOptions {
     /// Only keys that begin with it; empty means all.
     pub prefix: Bytes,
-    /// Where to go on: [`Scan::page_token`] of a walk with the same prefix. Empty: at the start.
+    /// Only keys of these slots; `None` means all. Walks over ranges that do not overlap read a
+    /// store at once.
+    pub slots: Option<RangeInclusive<u16>>,
+    /// Where to go on: [`Scan::page_token`] of a walk with the same prefix and slots. Empty: at the
+    /// start.
     pub page_token: Bytes,
     /// The stream ends after so many rows, 1 to 1,000; 0 means that it goes on to the end.
     pub rows_max: u32,
@@ -47,6 +51,10 @@ impl Scan {
             page_token: options.page_token.clone(),
             page_size: options.rows_max,
             read: options.consistency.to_wire(),
+            slots: options.slots.as_ref().map(|slots| v1::SlotRange {
+                first: (*slots.start()).into(),
+                last: (*slots.end()).into(),
+            }),
         };
         // No deadline travels with the call: it would end a long walk in the middle.
         let response = unary::call(client, CallKind::Read, timeout, |mut stub, _left| {

@@ -4,11 +4,13 @@
 //! Nothing here waits or talks to anybody. Whoever changes something is handed what has to be woken,
 //! and wakes it after the table's lock is released.
 //!
-//! An [`entry`] is one call, [`endings`] has the answers, [`clock`] the deadlines.
+//! An [`entry`] is one call, [`endings`] has the answers, [`clock`] the deadlines, [`writes`] finds
+//! the writes to a key.
 
 mod clock;
 mod endings;
 mod entry;
+mod writes;
 
 use std::{collections::VecDeque, task::Waker, time::Duration};
 
@@ -22,6 +24,7 @@ use crate::{
 
 pub(crate) use entry::{End, Ticket, Wake, bytes_of, key_of};
 use entry::{Entry, State, kind_of};
+use writes::Writes;
 
 /// Bytes of keys and values that are handed out to be sent at once, and may be given up as unknown
 /// together if the stream ends just then.
@@ -33,8 +36,10 @@ pub(crate) struct Table {
     free: Vec<u32>,
     /// In the order in which they will be sent.
     waiting: VecDeque<Ticket>,
-    /// Those that wait to be tried again, with their hashes.
-    pausing: Vec<(u64, Ticket)>,
+    /// How many wait to be tried again.
+    pausing: usize,
+    /// Every write that has not left the table.
+    writes: Writes,
     /// Those that the router gave back, until its stream is over. Some may be over themselves.
     returned: Vec<Ticket>,
     in_flight: usize,
@@ -63,7 +68,8 @@ impl Table {
             entries: Vec::new(),
             free: Vec::new(),
             waiting: VecDeque::new(),
-            pausing: Vec::new(),
+            pausing: 0,
+            writes: Writes::new(),
             returned: Vec::new(),
             in_flight: 0,
             in_flight_max,
@@ -98,7 +104,7 @@ impl Table {
         if self.waiting.len() >= self.waiting_max {
             return Err(full(self.waiting_max));
         }
-        if !self.pausing.is_empty() && kind_of(&request) == CallKind::Write {
+        if self.pausing > 0 && kind_of(&request) == CallKind::Write {
             self.overtake(hash, wake);
         }
         let ticket = self.enter(request, hash, deadline, caller);
@@ -122,6 +128,9 @@ impl Table {
             });
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         });
+        if kind_of(&request) == CallKind::Write {
+            self.writes.add(place, hash);
+        }
         let entry = &mut self.entries[place as usize];
         entry.state = State::Waiting;
         entry.request = Some(request);
@@ -175,7 +184,7 @@ impl Table {
             State::Over(_) if entry.request.is_some() => entry.state = State::Late,
             State::Over(_) => self.free(ticket),
             State::Pausing(..) => {
-                self.pausing.retain(|(_, other)| *other != ticket);
+                self.pausing -= 1;
                 self.free(ticket);
             }
             State::Returned(_) => self.free(ticket),
@@ -265,6 +274,7 @@ impl Table {
         entry.request = None;
         entry.caller = None;
         entry.number = entry.number.wrapping_add(1);
+        self.writes.remove(ticket.place);
         self.free.push(ticket.place);
     }
 

@@ -6,6 +6,11 @@ use crate::{fence::Fence, slot::Slot};
 /// The version of the tables that this code reads and writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// The `since_epoch` of a claim that a promoted server was found with while its slot was on its way:
+/// an epoch that never comes. The claim counts only once it was compared with the peer's
+/// ([`crate::adoption`]), which gives it the epoch of that moment.
+pub const NOT_COMPARED: u64 = i64::MAX.cast_unsigned();
+
 /// What a slot is to a shard that has a row for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotState {
@@ -73,8 +78,16 @@ pub struct SlotClaim {
     pub slot_epoch: u64,
     /// The other shard of the slot's last move, by name.
     pub peer: Option<Box<str>>,
-    /// The shard's epoch at which this row last changed.
+    /// The shard's epoch at which this row last changed, or [`NOT_COMPARED`].
     pub since_epoch: u64,
+}
+
+impl SlotClaim {
+    /// Whether the shard says that the slot is its own, and does not know yet what its peer says.
+    #[must_use]
+    pub const fn is_to_be_compared(&self) -> bool {
+        self.state.is_claim() && self.since_epoch == NOT_COMPARED
+    }
 }
 
 /// Who a server says it belongs to.

@@ -2,7 +2,7 @@
 //!
 //! What an operator may change stands in the config and is bounded by these.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Bytes in a key: the width of the `key` column.
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -50,12 +50,29 @@ pub const SCAN_SLOTS_MAX: usize = 256;
 /// How long a statement waits for one row's lock before the database turns it down.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// What an answer may take besides [`LOCK_WAIT_MAX`]: MySQL counts lock waits in whole seconds.
+pub const LOCK_WAIT_MARGIN: Duration = Duration::from_secs(1);
+
+/// The shortest time that a write may be given for its answer: one wait for a lock at its longest,
+/// and half a second to send the parts of a write that fits no single packet.
+pub const STATEMENT_TIMEOUT_MIN: Duration = Duration::from_millis(3_500);
+
 /// How far the clocks of two servers may be apart before `init` refuses a master, and `doctor` any
 /// server.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of a session token in a read, which may be of several shards: some 60 of each.
+pub const SESSION_TOKEN_BYTES_MAX: usize = 64 << 10;
+
 /// Shards in one cluster: a route keeps the shard's number in 16 bits.
 pub const SHARDS_MAX: usize = 10_000;
+
+/// How many times as long as without the mover small writes may take. Below it, a mover would always
+/// rest.
+pub const MOVER_LATENCY_FACTORS: RangeInclusive<f64> = 1.05..=100.0;
+
+/// Bytes that a mover may be allowed to copy per second: nothing copies faster.
+pub const MOVER_BYTES_PER_SECOND_MAX: u64 = 1 << 40;
 
 const _: () = {
     assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX);
@@ -66,6 +83,11 @@ const _: () = {
     assert!(
         STATEMENT_KEYS_MAX.is_power_of_two(),
         "statements are prepared for powers of two and multiples of 16"
+    );
+    assert!(
+        STATEMENT_TIMEOUT_MIN.as_millis()
+            > LOCK_WAIT_MAX.as_millis() + LOCK_WAIT_MARGIN.as_millis(),
+        "a write of several parts has time for more than its first one"
     );
     assert!(SCAN_SLOTS_MAX.is_power_of_two());
     assert!(BATCH_BYTES_MAX >= STATEMENT_BYTES_MAX);

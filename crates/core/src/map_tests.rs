@@ -53,6 +53,21 @@ fn before_any_shard_was_reached_no_slot_is_served() {
 }
 
 #[test]
+fn all_slots_of_a_shard_depart_from_the_server_that_led_it() {
+    let owned = |slot| claim(slot, SlotState::Owned, 1);
+    let map = ShardMap::new(["a", "b"])
+        .with_changes(ShardId(0), snapshot(1, vec![owned(5), owned(6)]))
+        .with_changes(ShardId(1), snapshot(1, vec![owned(7)]));
+    assert_eq!(map.shard(ShardId(0)).leader, 0);
+    let next = map.with_leader(ShardId(0), 2);
+    assert!(next.generation() > map.generation());
+    assert_eq!(next.shard(ShardId(0)).leader, 2);
+    assert_eq!(next.route(Slot(5)), map.route(Slot(5)));
+    let departed = BTreeMap::from([(ShardId(0), vec![Slot(5), Slot(6)])]);
+    assert_eq!(map.departures(&next), departed);
+}
+
+#[test]
 fn departures_are_the_slots_that_an_owner_lost_to_whom_ever() {
     let owned = |slot, slot_epoch| claim(slot, SlotState::Owned, slot_epoch);
     let first = snapshot(1, vec![owned(5, 1), owned(6, 1), owned(7, 1), owned(8, 1)]);
@@ -126,6 +141,55 @@ fn incoming_is_never_a_claim_and_fenced_takes_no_writes() {
     assert!(!map.serves(ShardId(0), Slot(7), true));
 }
 
+/// What `a` and `b` do for slot 7, reads and writes, when it is this to them.
+fn services(a: (SlotState, u64), b: (SlotState, u64)) -> [[Service; 2]; 2] {
+    let row = |(state, slot_epoch), peer: &str| SlotClaim {
+        peer: Some(peer.into()),
+        ..claim(7, state, slot_epoch)
+    };
+    let map = ShardMap::new(["a", "b"])
+        .with_changes(ShardId(0), snapshot(1, vec![row(a, "b")]))
+        .with_changes(ShardId(1), snapshot(1, vec![row(b, "a")]));
+    let of = |shard| [false, true].map(|write| map.service(ShardId(shard), Slot(7), write));
+    [of(0), of(1)]
+}
+
+#[test]
+fn a_slot_that_moves_is_served_by_one_shard_or_waited_for_at_one() {
+    use Service::{Elsewhere, Later, Logs, Serves};
+    use SlotState::{Fenced, Gone, Incoming, Outgoing, Owned};
+    let none = [Elsewhere; 2];
+    let incoming = (Incoming, 2);
+    assert_eq!(services((Owned, 1), incoming), [[Serves; 2], none]);
+    assert_eq!(services((Outgoing, 1), incoming), [[Serves, Logs], none]);
+    assert_eq!(services((Fenced, 1), incoming), [[Serves, Later], none]);
+    assert_eq!(services((Gone, 2), incoming), [none, [Later; 2]]);
+    assert_eq!(services((Gone, 2), (Owned, 2)), [none, [Serves; 2]]);
+}
+
+#[test]
+fn shards_hand_over_from_the_fence_to_the_claim_of_the_new_owner() {
+    let gone = SlotClaim {
+        peer: Some("b".into()),
+        ..claim(7, SlotState::Gone, 2)
+    };
+    let map = ShardMap::new(["a", "b"]);
+    let hands_over = |map: &ShardMap| [0, 1].map(|shard| map.is_handing_over(ShardId(shard)));
+    let owned = map.with_changes(ShardId(0), snapshot(1, vec![claim(7, SlotState::Owned, 1)]));
+    assert_eq!(hands_over(&owned), [false, false]);
+    let fenced = owned.with_changes(
+        ShardId(0),
+        snapshot(2, vec![claim(7, SlotState::Fenced, 1)]),
+    );
+    assert_eq!(hands_over(&fenced), [true, false]);
+    let given = fenced.with_changes(ShardId(0), snapshot(3, vec![gone]));
+    assert_eq!(hands_over(&given), [false, true]);
+    assert_eq!(given.heirs_of(ShardId(0)), [ShardId(1)].into());
+    let claimed = given.with_changes(ShardId(1), snapshot(1, vec![claim(7, SlotState::Owned, 2)]));
+    assert_eq!(hands_over(&claimed), [false, false]);
+    assert!(claimed.heirs_of(ShardId(0)).is_empty());
+}
+
 #[test]
 fn a_late_snapshot_does_not_bring_the_past_back() {
     let map = ShardMap::new(["a", "b"])
@@ -197,4 +261,46 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_shard_may_leave_once_nobody_needs_it() {
+    let (a, b, c) = (ShardId(0), ShardId(1), ShardId(2));
+    let all = |state| Slot::all().map(|slot| claim(slot.0, state, 1)).collect();
+    let map = ShardMap::new(["a", "b"]);
+    assert!(map.obstacle_to_removal(b).is_some(), "it may own anything");
+    let map = map.with_changes(a, snapshot(1, all(SlotState::Owned)));
+    assert_eq!(map.obstacle_to_removal(b), None, "others own every slot");
+    assert!(
+        map.obstacle_to_removal(a)
+            .is_some_and(|why| why.contains("65536"))
+    );
+    let coming = snapshot(1, vec![claim(5, SlotState::Incoming, 2)]);
+    let receives = map.with_changes(b, coming);
+    assert!(
+        receives
+            .obstacle_to_removal(b)
+            .is_some_and(|why| why.contains("on their way"))
+    );
+    let mut gone = claim(5, SlotState::Gone, 2);
+    gone.peer = Some("b".into());
+    let given = map.with_changes(a, snapshot(2, vec![gone]));
+    assert!(
+        given.obstacle_to_removal(b).is_some(),
+        "it was given a slot"
+    );
+
+    let without = map.without_shard(b);
+    assert!(without.shards().map(|(id, _)| id).eq([a]));
+    let grown = without.with_shard("b");
+    assert!(
+        grown.shards().map(|(id, _)| id).eq([a, c]),
+        "places are not given again"
+    );
+    assert!(grown.generation() > map.generation());
+    let owned = snapshot(1, vec![claim(5, SlotState::Owned, 2)]);
+    assert_eq!(
+        grown.with_changes(c, owned).route(Slot(5)),
+        owner(2, SlotState::Owned)
+    );
 }

@@ -1,20 +1,26 @@
 //! Builds everything and wires it together. There are no statics: what a part needs, it is given
 //! here.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
-use freehold_router::{Listeners, Router, RouterSettings, ShardSpec, serve};
-use freehold_sweeper::{Holder, Sweeper, SweeperMetrics, SweeperSettings};
+use freehold_mover::MoverSettings;
+use freehold_router::{
+    Listeners, Router, RouterSettings, ShardSpec, movers::Limits, serve, shards::Shards,
+};
+use freehold_sweeper::{Holder, SweeperMetrics, SweeperSettings};
 use prometheus_client::registry::Registry;
-use rand::{Rng as _, rngs::StdRng};
-use tokio::net::TcpListener;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::background::{AuditMetrics, Background},
     cluster::servers::{Account, ShardServers, servers},
-    config::{Config, LanesSection, ShardConfig, SweeperSection},
+    config::{AdoptMode, Config, LanesSection, MoverSection, ShardConfig, SweeperSection},
     exit::Failure,
+    movers::{MoverDesk, Steered, metrics::MoverMetrics},
     open_files,
+    reload::{Parts, Reloader},
     sweepers::SweeperDesk,
 };
 
@@ -25,6 +31,9 @@ pub(crate) struct App {
     registry: Registry,
     listeners: Listeners,
     stop_sweeping: CancellationToken,
+    auditing: JoinHandle<()>,
+    movers: Arc<MoverDesk>,
+    moving: JoinHandle<()>,
 }
 
 impl App {
@@ -39,7 +48,7 @@ impl App {
             public: bind("server.listen", &config.server.listen).await?,
             admin: bind("server.admin", &config.server.admin).await?,
         };
-        open_files::make_room(config.server.connections_max, lanes(config, shards));
+        make_room(config, shards);
         let connect_timeout = Duration::from_millis(config.lanes.connect_timeout_ms);
         let mut registry = Registry::with_prefix("freehold");
         let specs = servers(shards, None, connect_timeout, random)
@@ -51,17 +60,62 @@ impl App {
             &mut registry,
             random.next_u64(),
         );
-        let account = Account::of_sweeper(&config.sweeper);
-        let swept = servers(shards, account.as_ref(), connect_timeout, random);
         let stop_sweeping = CancellationToken::new();
-        let sweepers = start_sweepers(config, swept, &mut registry, random, &stop_sweeping);
+        let sweepers = sweeper_desk(
+            router.calls.shards.clone(),
+            &mut registry,
+            random.next_u64(),
+            &stop_sweeping,
+        );
+        sweep(&sweepers, config, shards, random).await;
+        let metrics = AuditMetrics::default();
+        metrics.register(&mut registry);
+        let sweepers = Arc::new(sweepers);
+        let audits = Background {
+            desk: sweepers.clone(),
+            metrics,
+            section: config.audit.clone(),
+            connect_timeout,
+            random: StdRng::from_rng(random),
+        };
+        let auditing = tokio::spawn(audits.run(stop_sweeping.clone()));
+        let metrics = MoverMetrics::default();
+        metrics.register(&mut registry);
+        let movers = Arc::new(MoverDesk::new(
+            router.calls.shards.clone(),
+            metrics,
+            own_name(),
+            StdRng::from_rng(random),
+        ));
+        follow_moves(&movers, config, shards, random);
+        let moving = tokio::spawn(movers.clone().watch(stop_sweeping.clone()));
         Ok(Self {
             router,
-            sweepers: Arc::new(sweepers),
+            sweepers,
             registry,
             listeners,
             stop_sweeping,
+            auditing,
+            movers,
+            moving,
         })
+    }
+
+    /// What follows the file that the config came from, on change and on SIGHUP.
+    pub(crate) fn reloader(
+        &self,
+        file: &Path,
+        config: &Config,
+        shards: &[ShardConfig],
+        random: &mut StdRng,
+    ) -> Result<Reloader, Failure> {
+        let parts = Parts {
+            roster: self.router.roster.clone(),
+            sweepers: self.sweepers.clone(),
+            movers: self.movers.clone(),
+            random: StdRng::from_rng(random),
+        };
+        Reloader::new(file, config.clone(), shards.to_vec(), parts)
     }
 
     /// Where callers and operators find it.
@@ -73,13 +127,24 @@ impl App {
         ))
     }
 
-    /// Serves until `shutdown`, then drains.
-    pub(crate) async fn run(self, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+    /// Serves until `shutdown`, then drains. `reloader` follows the config's file until then.
+    pub(crate) async fn run(
+        self,
+        reloader: Option<Reloader>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
         let sweepers = Arc::clone(&self.sweepers);
         let stop_sweeping = self.stop_sweeping.clone();
+        let stop_reloading = CancellationToken::new();
+        let following = reloader.map(|reloader| tokio::spawn(reloader.run(stop_reloading.clone())));
         let shutdown = async move {
             shutdown.await;
-            // Requests may take their time; a batch of dead rows may not.
+            stop_reloading.cancel();
+            if let Some(following) = following {
+                // Half a change would start what nobody stops.
+                drop(following.await);
+            }
+            // Requests may take their time; a batch of dead rows may not, and a move goes on elsewhere.
             stop_sweeping.cancel();
         };
         let registry = Arc::new(self.registry);
@@ -87,12 +152,14 @@ impl App {
             self.router,
             self.listeners,
             registry,
-            self.sweepers,
+            (self.sweepers, Arc::new(Steered(self.movers))),
             shutdown,
         )
         .await;
         self.stop_sweeping.cancel();
         sweepers.stopped().await;
+        drop(self.auditing.await);
+        drop(self.moving.await);
         served
     }
 }
@@ -107,21 +174,66 @@ async fn bind(key: &str, address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
-/// The connections that lanes may have; each server has one for scans besides.
+/// The connections that lanes may have.
 fn lanes(config: &Config, shards: &[ShardConfig]) -> u64 {
-    let LanesSection { reads, writes, .. } = config.lanes;
+    let LanesSection {
+        reads,
+        writes,
+        scans,
+        ..
+    } = config.lanes;
     let of_shard = |shard: &ShardConfig| {
         let servers = 1 + shard.replicas.len() as u64;
-        servers * (reads + 1) + writes
+        servers * (reads + scans) + writes
     };
     shards.iter().map(of_shard).sum()
 }
 
-fn spec(shard: ShardServers) -> ShardSpec {
+/// Has the shards of a config swept.
+pub(crate) async fn sweep(
+    desk: &SweeperDesk,
+    config: &Config,
+    shards: &[ShardConfig],
+    random: &mut StdRng,
+) {
+    let account = Account::of_sweeper(&config.sweeper);
+    let connect_timeout = Duration::from_millis(config.lanes.connect_timeout_ms);
+    let swept = servers(shards, account.as_ref(), connect_timeout, random);
+    let seeds = || random.next_u64();
+    desk.follow(shards, swept, &config.sweeper, seeds).await;
+}
+
+/// Has the moves between the shards of a config looked after.
+pub(crate) fn follow_moves(
+    desk: &MoverDesk,
+    config: &Config,
+    shards: &[ShardConfig],
+    random: &mut StdRng,
+) {
+    let account = Account::of_mover(&config.mover);
+    let connect_timeout = Duration::from_millis(config.lanes.connect_timeout_ms);
+    let servers = servers(shards, account.as_ref(), connect_timeout, random);
+    desk.follow(servers.into_iter().map(Into::into).collect(), &config.mover);
+}
+
+/// This process, for people.
+pub(crate) fn own_name() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    format!("{host}, process {}", std::process::id())
+}
+
+/// Raises the limit of open files to what a config needs.
+pub(crate) fn make_room(config: &Config, shards: &[ShardConfig]) {
+    open_files::make_room(config.server.connections_max, lanes(config, shards));
+}
+
+pub(crate) fn spec(shard: ShardServers) -> ShardSpec {
     ShardSpec {
         name: shard.name,
-        master: shard.master,
-        replicas: shard.replicas,
+        servers: std::iter::once(shard.master)
+            .chain(shard.replicas)
+            .collect(),
     }
 }
 
@@ -144,10 +256,15 @@ pub(crate) fn router_settings(config: &Config) -> RouterSettings {
         map_poll: Duration::from_millis(server.map_poll_ms),
         read_connections: number(lanes.reads),
         write_connections: number(lanes.writes),
+        scan_connections: number(lanes.scans),
         queue_keys_max: number(lanes.queue_keys_max),
         queue_bytes_max: number(lanes.queue_bytes_max),
         statement_timeout: Duration::from_millis(lanes.statement_timeout_ms),
+        adopts_automatically: config.failover.adopt == AdoptMode::Automatic,
         eventual_falls_back_to_master: reads.eventual_falls_back_to_master,
+        heartbeat: Duration::from_millis(reads.heartbeat_ms),
+        session_wait: Duration::from_millis(reads.session_wait_ms),
+        replica_unusable_after: Duration::from_millis(reads.replica_unusable_after_ms),
         grace_period: Duration::from_millis(server.grace_period_ms),
     }
 }
@@ -173,36 +290,38 @@ pub(crate) fn sweeper_settings(section: &SweeperSection) -> SweeperSettings {
     }
 }
 
-fn start_sweepers(
-    config: &Config,
-    shards: Vec<ShardServers>,
+pub(crate) fn mover_settings(section: &MoverSection) -> MoverSettings {
+    // The rest are times and sizes that have to fit together.
+    limited(
+        MoverSettings::default(),
+        &Limits {
+            bytes_per_second_max: Some(section.bytes_per_s_max),
+            latency_factor_max: Some(section.latency_factor_max),
+        },
+    )
+}
+
+/// The same with the limits that somebody gave a move.
+pub(crate) fn limited(mut settings: MoverSettings, limits: &Limits) -> MoverSettings {
+    if let Some(bytes) = limits.bytes_per_second_max {
+        settings.bytes_per_second_max = Some(bytes).filter(|bytes| *bytes > 0);
+    }
+    if let Some(factor) = limits.latency_factor_max {
+        settings.latency_factor_max = Some(factor).filter(|factor| *factor > 0.0);
+    }
+    settings
+}
+
+/// A desk at which nobody sweeps yet.
+fn sweeper_desk(
+    shards: Arc<Shards>,
     registry: &mut Registry,
-    random: &mut StdRng,
+    id: u64,
     stop: &CancellationToken,
 ) -> SweeperDesk {
     let metrics = SweeperMetrics::default();
     metrics.register(registry);
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    let holder = Holder {
-        id: random.next_u64(),
-        name: format!("{host}, process {}", std::process::id()),
-    };
-    let handles = shards
-        .into_iter()
-        .map(|shard| {
-            let sweeper = Sweeper {
-                shard: shard.name.clone(),
-                master: shard.master,
-                replicas: shard.replicas,
-                settings: sweeper_settings(&config.sweeper),
-                holder: holder.clone(),
-            };
-            (
-                shard.name,
-                sweeper.spawn(&metrics, random.next_u64(), stop.clone()),
-            )
-        })
-        .collect();
-    SweeperDesk::new(handles)
+    let name = own_name();
+    let holder = Holder { id, name };
+    SweeperDesk::new(shards, metrics, holder, stop.clone())
 }

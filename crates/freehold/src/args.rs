@@ -9,11 +9,12 @@ use freehold_client::{AdminClient, Client, ClientOptions, Consistency};
 
 use crate::{
     commands::{
-        bench::BenchArgs, completions::CompletionsArgs, del::DelArgs, doctor::DoctorArgs,
-        expire::ExpireArgs, explain::ExplainArgs, export::ExportArgs, get::GetArgs,
-        import::ImportArgs, init::InitArgs, migrate::MigrateArgs, persist::PersistArgs,
-        put::PutArgs, scan::ScanArgs, serve::ServeArgs, shards::ShardsArgs, sweep::SweepArgs,
-        ttl::TtlArgs,
+        adopt::AdoptArgs, audit::AuditArgs, bench::BenchArgs, completions::CompletionsArgs,
+        del::DelArgs, doctor::DoctorArgs, drain::DrainArgs, expire::ExpireArgs,
+        explain::ExplainArgs, export::ExportArgs, get::GetArgs, import::ImportArgs, init::InitArgs,
+        migrate::MigrateArgs, move_slots::MoveArgs, moves::MovesArgs, persist::PersistArgs,
+        put::PutArgs, rebalance::RebalanceArgs, scan::ScanArgs, serve::ServeArgs,
+        shards::ShardsArgs, sweep::SweepArgs, ttl::TtlArgs,
     },
     duration::parse_duration,
     exit::{CODES, Failure},
@@ -71,6 +72,18 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Show the shards, their servers and what a router knows of them
     Shards(ShardsArgs),
+    /// Let a promoted server of a shard be written to
+    Adopt(AdoptArgs),
+    /// Move slots to another shard while all of them are served
+    Move(MoveArgs),
+    /// Even the shards out, moving as few slots as it takes
+    Rebalance(RebalanceArgs),
+    /// Empty a shard, so that it can be taken out of the config
+    Drain(DrainArgs),
+    /// Show the moves of slots, and go on with them or back
+    Moves(MovesArgs),
+    /// Check that every slot has one owner, and replicas what their masters have
+    Audit(AuditArgs),
     /// Check how each server is set, and say what mends what is not well
     Doctor(DoctorArgs),
     /// Show, pause or resume the deleting of expired rows
@@ -209,6 +222,38 @@ pub(crate) struct AccountArgs {
     /// The environment variable that holds that account's password
     #[arg(long, value_name = "NAME", requires = "user")]
     pub(crate) password_env: Option<String>,
+}
+
+/// Who steers moves: a router, or this command by itself.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SteerArgs {
+    /// Ask the servers of this config file, and do the work here, instead of asking a router
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+    /// The same with the folder of embedded shards
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+impl SteerArgs {
+    /// Where the servers are, if this command is to do the work.
+    pub(crate) fn by_itself(&self) -> Result<Option<ConfigArgs>, Failure> {
+        match (&self.config, &self.data, &self.account.user) {
+            (None, None, Some(_)) => Err(Failure::Usage(
+                "--user goes with --config: a router moves with the account of its own [mover]"
+                    .to_owned(),
+            )),
+            (None, None, None) => Ok(None),
+            (config, data, _) => Ok(Some(ConfigArgs {
+                config: config.clone(),
+                data: data.clone().unwrap_or_default(),
+            })),
+        }
+    }
 }
 
 fn parse_consistency(text: &str) -> Result<Consistency, String> {

@@ -2,10 +2,11 @@
 //!
 //! [`servers`] opens them, [`survey`] asks each what it is and how far its tables are, and what to
 //! make of that is decided by pure functions: [`findings`] judges settings, [`plan`] decides what
-//! `init` does. [`init`] and [`migrate`] then do it.
+//! `init` does. [`init`], [`join`] and [`migrate`] then do it.
 
 pub(crate) mod findings;
 pub(crate) mod init;
+pub(crate) mod join;
 pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod servers;

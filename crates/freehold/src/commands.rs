@@ -1,9 +1,12 @@
 //! One file per command: its arguments, its help, and what it does.
 
+pub(crate) mod adopt;
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod del;
 pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod expire;
 pub(crate) mod explain;
 pub(crate) mod export;
@@ -11,8 +14,12 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod migrate;
+pub(crate) mod move_slots;
+pub(crate) mod moves;
+mod moving;
 pub(crate) mod persist;
 pub(crate) mod put;
+pub(crate) mod rebalance;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod shards;
@@ -21,12 +28,14 @@ pub(crate) mod ttl;
 
 use std::time::Duration;
 
+use freehold_mover::MoverSettings;
 use rand::{
     SeedableRng as _,
     rngs::{StdRng, SysRng},
 };
 
 use crate::{
+    app::mover_settings,
     args::{AccountArgs, Args, Command, ConfigArgs},
     cluster::{
         findings::Wanted,
@@ -55,6 +64,12 @@ pub(crate) async fn run(args: Args, output: Output) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(args, output).await,
         Command::Explain(args) => explain::run(args, output).await,
         Command::Shards(args) => shards::run(args, output).await,
+        Command::Adopt(args) => adopt::run(args, output).await,
+        Command::Move(args) => move_slots::run(args, output).await,
+        Command::Rebalance(args) => rebalance::run(args, output).await,
+        Command::Drain(args) => drain::run(args, output).await,
+        Command::Moves(args) => moves::run(args, output).await,
+        Command::Audit(args) => audit::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Sweep(args) => sweep::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,
@@ -67,6 +82,12 @@ struct Site {
     shards: Vec<ShardServers>,
     /// The same servers as the sweeper opens them; none if this config does not sweep.
     swept: Vec<ShardServers>,
+    /// The same servers as the mover opens them.
+    moved: Vec<ShardServers>,
+    /// Whether this config has routers go on with moves.
+    moves: bool,
+    /// How this config moves.
+    mover_settings: MoverSettings,
     wanted: Wanted,
     /// Of embedded shards, if they are to be changed.
     lock: Option<FolderLock>,
@@ -93,14 +114,19 @@ fn open_site(
         true => servers(&shards, sweeper.as_ref(), connect_timeout, random),
         false => Vec::new(),
     };
+    let mover = Account::of_mover(&config.mover);
     Ok(Site {
         swept,
+        moved: servers(&shards, mover.as_ref(), connect_timeout, random),
+        moves: config.mover.enabled,
+        mover_settings: mover_settings(&config.mover),
         shards: servers(&shards, account.as_ref(), connect_timeout, random),
         wanted: Wanted {
             value_bytes_max: config.server.value_bytes_max,
             routers,
             read_connections: config.lanes.reads,
             write_connections: config.lanes.writes,
+            scan_connections: config.lanes.scans,
             own_account: account.is_none(),
             replica_lag_max: Duration::from_millis(config.sweeper.replica_lag_ms_max),
         },

@@ -11,29 +11,34 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     check::check,
-    load::{environment, load, name_of},
+    load::{environment, load, name_of, parse, read},
     problem::{ConfigError, Problem},
     shards::ShardConfig,
 };
 
 /// Everything that can be said.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) server: ServerSection,
+    /// Never written anywhere: there are passwords in it.
+    #[serde(skip_serializing)]
     pub(crate) shards: Vec<ShardSection>,
     pub(crate) lanes: LanesSection,
     pub(crate) reads: ReadsSection,
+    pub(crate) failover: FailoverSection,
     pub(crate) sweeper: SweeperSection,
+    pub(crate) mover: MoverSection,
+    pub(crate) audit: AuditSection,
     pub(crate) log: LogSection,
 }
 
 /// `[server]`: this router.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerSection {
     /// Where gRPC is served, as `ADDRESS:PORT`. Whoever reaches it can read and write every key:
@@ -92,16 +97,18 @@ pub(crate) struct ShardSection {
     /// 1 to 64 letters, digits, `-`, `_` or `.`. It is stored in the shard when it is created, and
     /// never changes again.
     pub(crate) name: String,
-    /// The DSN of the master.
+    /// The DSN of the master. After a failover it need not be changed: routers find the server that
+    /// leads. Only commands that ask no router (init, migrate) go by it.
     pub(crate) master: String,
-    /// The DSNs of the replicas. Each takes EVENTUAL reads off the master, for connections of its
+    /// The DSNs of the replicas, any of which may be promoted, unless its DSN says `promote=never`.
+    /// Each takes EVENTUAL reads off the master, for connections of its
     /// own.
     #[serde(default)]
     pub(crate) replicas: Vec<String>,
 }
 
 /// `[lanes]`: the queues of each server, and the connections that carry what waits in them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LanesSection {
     /// Connections of the read lane of each master and each replica. The second is used where few
@@ -114,6 +121,10 @@ pub(crate) struct LanesSection {
     /// the disk, and several share one flush of the log; from few of them the fence is nearly free,
     /// from 256 a write costs the server three times as much. 1 to 64.
     pub(crate) writes: u64,
+    /// Connections for scans of each master and each replica, opened with the first scan. Each
+    /// carries one stretch of one scan at a time: more use more of the server's cores for scans,
+    /// fewer leave more to everything else. 1 to 64.
+    pub(crate) scans: u64,
     /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED. More ride out a longer
     /// stall, fewer fail sooner. 128 to 1,048,576.
     pub(crate) queue_keys_max: u64,
@@ -124,9 +135,9 @@ pub(crate) struct LanesSection {
     pub(crate) queue_bytes_max: u64,
     /// How long a lane waits for an answer before it gives its connection up and opens another.
     /// Callers are answered at their own deadlines, whatever this is; shorter gives a frozen server
-    /// up sooner, longer bears a slow one. 2,001 to 600,000 ms: above the 2 s that a statement may
-    /// wait for a row's lock, so that a locked row is told of as such.
-    /// (MySQL counts that wait in whole seconds: from 3,000 on there is room for it.)
+    /// up sooner, longer bears a slow one. 3,500 to 600,000 ms: above the 2 s that a statement may
+    /// wait for a row's lock (which MySQL counts in whole seconds), so that a locked row is told of
+    /// as such, with time to send a write that fits no single packet in parts.
     pub(crate) statement_timeout_ms: u64,
     /// How long opening a connection may take: name, TCP, TLS and login together. Longer reaches a
     /// server far away, shorter gives one that is down up sooner. 100 to 4,000 ms.
@@ -134,17 +145,50 @@ pub(crate) struct LanesSection {
 }
 
 /// `[reads]`: where reads go.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReadsSection {
     /// Whether an EVENTUAL read goes to the master where no replica answers. True keeps it
     /// answered; false protects a master that could not bear its replicas' reads besides its own.
     pub(crate) eventual_falls_back_to_master: bool,
+    /// How often a shard's heartbeat is written where it has replicas, and each of its servers looked
+    /// at. A BOUNDED_STALENESS read cannot be called fresher than the last beat: lower serves smaller
+    /// bounds from replicas, for one more small commit per shard (not per router) and one small read
+    /// per server and router each time. The same for all routers. 20 to 10,000 ms.
+    pub(crate) heartbeat_ms: u64,
+    /// How long a SESSION read waits for a replica to have what its token names, before the master
+    /// answers. Longer takes more reads off the master where replicas are behind, shorter answers
+    /// sooner; 0 does not wait. 0 to 10,000 ms.
+    pub(crate) session_wait_ms: u64,
+    /// How long a replica that does not follow its master (threads stopped, another source, no
+    /// heartbeat) may go on serving EVENTUAL reads. Longer keeps reads off the master during
+    /// maintenance, shorter bounds how old they get. 0 to 2,592,000,000 ms (30 days).
+    pub(crate) replica_unusable_after_ms: u64,
+}
+
+/// `[failover]`: what happens after another server of a shard was promoted.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FailoverSection {
+    /// Who says that a promoted server may be written to. `automatic`: the first router that sees
+    /// it, if nothing speaks against it; writes go on within a second. `manual`: an operator, by
+    /// `freehold adopt SHARD`; until then the shard takes no writes, whatever was promoted by
+    /// mistake.
+    pub(crate) adopt: AdoptMode,
+}
+
+/// Who adopts promoted servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AdoptMode {
+    #[default]
+    Automatic,
+    Manual,
 }
 
 /// `[sweeper]`: deleting what is expired or deleted from the disk. No reader sees such rows either
 /// way; sweeping trades a part of the masters' work for their disk space.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SweeperSection {
     /// Whether this router offers to sweep. One router per shard does it at a time; false leaves it
@@ -187,8 +231,56 @@ pub(crate) struct SweeperSection {
     pub(crate) password_env: Option<String>,
 }
 
+/// `[mover]`: how slots are moved, and going on with moves whose mover died. No move begins by itself.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MoverSection {
+    /// Whether this router moves slots when somebody asks it to, and goes on with moves that nobody runs
+    /// any more. Of several routers the first does; false leaves both to the others. Where no router does, the slots of a mover that was
+    /// killed stay as they are, also those whose writes wait, until `freehold moves --resume` or
+    /// `--cancel`.
+    pub(crate) enabled: bool,
+    /// How long a move may show no sign of life before it counts as abandoned; a mover gives one
+    /// every 200 ms. Lower ends a pause of writes sooner whose mover died in it, higher takes fewer
+    /// moves away from movers that were only slow (which harms nothing: they stop, and the router
+    /// goes on). 1,000 to 600,000 ms.
+    pub(crate) abandoned_after_ms: u64,
+    /// How many times as long as without the mover a small write may take on the two masters; beyond
+    /// it, the mover rests between pages, up to nine tenths of the time, and makes them smaller. Lower
+    /// spares requests, higher ends sooner. 0 never rests; else 1.05 to 100.
+    pub(crate) latency_factor_max: f64,
+    /// Bytes of values that a move copies in a second at most; 0: as many as go. Up to 1 TiB.
+    pub(crate) bytes_per_s_max: u64,
+    /// Another account than the DSN's for moving slots, which takes rights that requests do not need
+    /// (`deploy/*/grants.sql`). Absent: the DSN's.
+    pub(crate) user: Option<String>,
+    /// A file whose first line is that account's password; read at every new connection.
+    pub(crate) password_file: Option<String>,
+    /// The environment variable that holds that account's password.
+    pub(crate) password_env: Option<String>,
+}
+
+/// `[audit]`: looking by itself at whether the databases hold what they must, as `freehold audit`
+/// does. Each shard is audited by the router that sweeps it; without sweepers nobody does.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuditSection {
+    /// Whether this router audits what it sweeps.
+    pub(crate) enabled: bool,
+    /// How long after one audit of a shard the next one begins. Shorter finds sooner what a failing
+    /// disk or somebody's own SQL did, longer reads less. 1 to 31,536,000 s.
+    pub(crate) interval_s: u64,
+    /// Rows that are read of a server in a second at most. More end sooner (a million rows take
+    /// eight minutes at 2,000), fewer spare the disk and leave more of the buffer pool to requests.
+    /// 1 to 10,000,000.
+    pub(crate) rows_per_s_max: u64,
+    /// How long a replica that differs may take to catch up; one that is further behind is not
+    /// compared to the end. 1 to 3,600,000 ms.
+    pub(crate) lag_ms_max: u64,
+}
+
 /// `[log]`: what is written to standard error.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogSection {
     /// `text` for people, `json` for collectors: one object per line.
@@ -199,7 +291,7 @@ pub(crate) struct LogSection {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     #[default]
@@ -231,6 +323,7 @@ impl Default for LanesSection {
         Self {
             reads: 2,
             writes: 2,
+            scans: 2,
             queue_keys_max: 16_384,
             queue_bytes_max: 64 << 20,
             statement_timeout_ms: 10_000,
@@ -243,6 +336,34 @@ impl Default for ReadsSection {
     fn default() -> Self {
         Self {
             eventual_falls_back_to_master: true,
+            heartbeat_ms: 200,
+            session_wait_ms: 200,
+            replica_unusable_after_ms: 60_000,
+        }
+    }
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval_s: 86_400,
+            rows_per_s_max: 2_000,
+            lag_ms_max: 60_000,
+        }
+    }
+}
+
+impl Default for MoverSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            abandoned_after_ms: 3_000,
+            latency_factor_max: 1.5,
+            bytes_per_s_max: 0,
+            user: None,
+            password_file: None,
+            password_env: None,
         }
     }
 }

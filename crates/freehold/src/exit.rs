@@ -3,9 +3,10 @@
 use std::io;
 
 use freehold_client::{Code, ConnectError, Error};
+use freehold_mover::MoveError;
 use serde_json::json;
 
-use crate::{cluster::ClusterError, config::ConfigError, output::Output};
+use crate::{cluster::ClusterError, config::ConfigError, output::Output, planning::PlanError};
 
 /// The table in `--help`.
 pub(crate) const CODES: &str = "\
@@ -60,6 +61,12 @@ pub(crate) enum Failure {
     /// `init`, `migrate` or a server of the cluster.
     #[error("{0}")]
     Cluster(#[from] ClusterError),
+    /// A move that stopped.
+    #[error("{0}")]
+    Move(#[from] MoveError),
+    /// A move that cannot begin, or that stopped in a router.
+    #[error("{0}")]
+    Stopped(String),
     /// Serving did not begin, or broke off.
     #[error("{0}")]
     Serve(String),
@@ -74,6 +81,16 @@ pub(crate) enum Failure {
     /// Whoever read our output went away.
     #[error("output closed")]
     OutputClosed,
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::NoShard { .. } | PlanError::NoPlan(_) => Self::Usage(error.to_string()),
+            PlanError::Unowned(_) => Self::Stopped(error.to_string()),
+            PlanError::Shard(error) => Self::Move(error),
+        }
+    }
 }
 
 impl Failure {
@@ -98,6 +115,8 @@ impl Failure {
             Self::Call(Error::NotApplied { .. } | Error::Refused { .. })
             | Self::Connect(ConnectError::Unreachable { .. } | ConnectError::NoRandomness { .. })
             | Self::Cluster(_)
+            | Self::Move(_)
+            | Self::Stopped(_)
             | Self::Serve(_)
             | Self::Io { .. } => Exit::NotApplied,
             // `freehold scan | head` went as it was meant to.
@@ -175,6 +194,7 @@ impl Failure {
             }),
             Self::Connect(_) => json!({ "kind": "unreachable", "message": message }),
             Self::Cluster(error) => error.to_json(),
+            Self::Move(_) | Self::Stopped(_) => json!({ "kind": "move", "message": message }),
             Self::Serve(_) => json!({ "kind": "serve", "message": message }),
             Self::Io { .. } | Self::OutputClosed => json!({ "kind": "io", "message": message }),
         }

@@ -7,6 +7,7 @@
 
 mod app;
 mod args;
+mod audit;
 mod banner;
 mod cluster;
 mod commands;
@@ -14,9 +15,12 @@ mod config;
 mod duration;
 mod embedded;
 mod exit;
+mod movers;
 mod ndjson;
 mod open_files;
 mod output;
+mod planning;
+mod reload;
 mod sweepers;
 mod telemetry;
 mod walk;

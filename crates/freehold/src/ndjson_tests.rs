@@ -1,3 +1,5 @@
+use std::io::BufReader;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -75,7 +77,10 @@ fn a_bad_line_says_what_is_wrong_with_it() {
             "ttl is 0: use 1ms to 100 years",
         ),
         (r#"{"key":"a","value":"b","ttl":"soon"}"#, "ttl 'soon'"),
-        (r#"{"key":"a","value":"b","ttl":[]}"#, "ttl is []"),
+        (
+            r#"{"key":"a","value":"b","ttl":[]}"#,
+            "expected a ttl in seconds",
+        ),
         (
             r#"{"key":"a","key":"b","value":""}"#,
             "duplicate field `key`",
@@ -84,6 +89,18 @@ fn a_bad_line_says_what_is_wrong_with_it() {
         let error = parse(line.as_bytes()).unwrap_err();
         assert!(error.contains(words), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_line_without_end_is_read_and_one_that_is_too_long_is_not_kept() {
+    let mut input = BufReader::with_capacity(4, &b"0123456789\nabc"[..]);
+    let mut line = Vec::new();
+    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 11);
+    assert_eq!(line, b"01234");
+    line.clear();
+    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 3);
+    assert_eq!(line, b"abc");
+    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 0);
 }
 
 proptest! {
@@ -100,4 +117,29 @@ proptest! {
         prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         prop_assert_eq!(parse(&line), Ok(expected));
     }
+
+    /// Whatever stands in a file: a record, or words that say what is wrong.
+    #[test]
+    fn any_line_is_a_record_or_refused(
+        changes in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 0..4),
+        noise in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mut line = br#"{"key":"user:1","value_base64":"AAECAw==","ttl":"1h 30m"}"#.to_vec();
+        for (place, byte) in changes {
+            let place = place.index(line.len());
+            line[place] = byte;
+        }
+        for bytes in [line, noise] {
+            if let Err(words) = parse(&bytes) {
+                prop_assert!(!words.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_a_long_line_is_short() {
+    let words = parse(format!("\"k{}e\"", "\u{7f}".repeat(1_000)).as_bytes()).unwrap_err();
+    assert!(words.len() < 300, "{words}");
+    assert!(words.contains("column"), "{words}");
 }

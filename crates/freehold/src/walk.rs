@@ -44,6 +44,7 @@ impl Walk {
                 Ok(Some((key, entry))) => {
                     self.failing = None;
                     let key = Key::new(key).map_err(|error| broken(&error.to_string()))?;
+                    self.check_slot(&key)?;
                     if self.last.as_ref().is_some_and(|last| key <= *last) {
                         continue;
                     }
@@ -69,6 +70,19 @@ impl Walk {
                 }
                 Err(error) => self.wait_after(error).await?,
             }
+        }
+    }
+
+    /// A router that does not know ranges of slots would walk all of them each time.
+    fn check_slot(&self, key: &Key) -> Result<(), Error> {
+        match &self.options.slots {
+            Some(slots) if !slots.contains(&key.slot().0) => Err(broken(&format!(
+                "a key of slot {} in a scan over slots {} to {}; is it older than this program?",
+                key.slot(),
+                slots.start(),
+                slots.end()
+            ))),
+            _ => Ok(()),
         }
     }
 

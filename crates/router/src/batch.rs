@@ -8,19 +8,22 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 use freehold_core::{Key, Slot};
-use freehold_storage::{ExpireRow, PutRow, ScanRange};
+use freehold_storage::{ExpireRow, PutRow, ScanRange, Write};
 use tokio::time::Instant;
 
-use crate::request::{Kind, Operation, Request};
+use crate::request::{Kind, Needs, Operation, Request};
 
 /// Where a slot's requests belong, as the lane sees it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// To this lane.
     Here,
-    /// To this lane, once older ones have come from the former owner's.
+    /// To this lane; a write that logs its key, because its slot is being copied away.
+    HereLogged,
+    /// To this lane, once the slot has changed hands, or older ones have come from the former
+    /// owner's.
     HereLater,
-    /// To another shard's lane.
+    /// To the lane of another shard, or of another server.
     Elsewhere,
 }
 
@@ -74,6 +77,17 @@ impl Rows {
         }
     }
 
+    /// What is to be written; `None` for reads.
+    #[must_use]
+    pub fn writes(&self) -> Option<Write<'_>> {
+        match self {
+            Self::Put(rows) => Some(Write::Put(rows)),
+            Self::Delete(keys) => Some(Write::Delete(keys)),
+            Self::Expire(rows) => Some(Write::Expire(rows)),
+            Self::Get(_) | Self::Ttl(_) | Self::Scan(_) | Self::Inspect(_) => None,
+        }
+    }
+
     /// Whether there are none: a cut never makes such a batch.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -86,6 +100,8 @@ impl Rows {
 pub struct Batch {
     /// What kind of statement.
     pub kind: Kind,
+    /// Whether it logs its keys.
+    pub logs: bool,
     /// What it carries.
     pub rows: Rows,
     /// The requests in the order in which they came.
@@ -109,17 +125,23 @@ pub struct Cut {
     pub freed_bytes: usize,
 }
 
-/// Takes the next batch out of `backlog`, without keys that are busy elsewhere. `place` says where a slot's reads or (if true) writes
-/// belong. Requests that are over are dropped.
+/// Takes the next batch out of `backlog`, without keys that are busy elsewhere. `place` says where
+/// requests for a slot belong that need this of their server. Requests that are over are dropped.
 pub fn cut(
     backlog: &mut VecDeque<Request>,
     limits: BatchLimits,
     now: Instant,
     is_busy: impl Fn(&Key) -> bool,
-    place: impl Fn(Slot, bool) -> Place,
+    place: impl Fn(Slot, Needs) -> Place,
 ) -> Cut {
     let mut out = Cut::default();
-    let mut picked = Picked::default();
+    let mut picked = Picked {
+        row_bytes: HashMap::with_capacity_and_hasher(
+            limits.rows_max.min(backlog.len()),
+            RandomState::default(),
+        ),
+        ..Picked::default()
+    };
     let mut left = VecDeque::new();
     let mut looks = 0;
     while looks < limits.looks_max && !picked.full {
@@ -138,12 +160,15 @@ pub fn cut(
                     continue;
                 }
                 Place::Elsewhere => out.elsewhere.push(request),
-                Place::Here if request.operation.key().is_some_and(&is_busy) => {
+                Place::Here | Place::HereLogged
+                    if request.operation.key().is_some_and(&is_busy) =>
+                {
                     left.push_back(request);
                     continue;
                 }
-                Place::Here => {
-                    if let Some(request) = picked.take(request, limits) {
+                place @ (Place::Here | Place::HereLogged) => {
+                    let logs = place == Place::HereLogged;
+                    if let Some(request) = picked.take(request, logs, limits) {
                         left.push_back(request);
                         looks += 1;
                         continue;
@@ -163,12 +188,12 @@ pub fn cut(
 }
 
 /// Where a request belongs: several slots only to where all of them do.
-pub fn place_of(request: &Request, place: impl Fn(Slot, bool) -> Place) -> Place {
-    let write = request.operation.kind().is_write();
+pub fn place_of(request: &Request, place: impl Fn(Slot, Needs) -> Place) -> Place {
+    let needs = request.needs();
     match request.operation.key() {
-        Some(key) => place(key.slot(), write),
+        Some(key) => place(key.slot(), needs),
         None => {
-            let mut places = request.operation.slots().map(|slot| place(slot, write));
+            let mut places = request.operation.slots().map(|slot| place(slot, needs));
             places
                 .find(|place| *place != Place::Here)
                 .unwrap_or(Place::Here)
@@ -180,7 +205,8 @@ pub fn place_of(request: &Request, place: impl Fn(Slot, bool) -> Place) -> Place
 #[derive(Default)]
 struct Picked {
     requests: Vec<Request>,
-    kind: Option<Kind>,
+    /// With whether it logs its keys.
+    kind: Option<(Kind, bool)>,
     /// Bytes of the row that each key has so far.
     row_bytes: HashMap<Key, usize, RandomState>,
     bytes: usize,
@@ -193,9 +219,9 @@ struct Picked {
 
 impl Picked {
     /// Takes the request into the batch, or gives it back.
-    fn take(&mut self, request: Request, limits: BatchLimits) -> Option<Request> {
+    fn take(&mut self, request: Request, logs: bool, limits: BatchLimits) -> Option<Request> {
         let kind = request.operation.kind();
-        if *self.kind.get_or_insert(kind) != kind {
+        if *self.kind.get_or_insert((kind, logs)) != (kind, logs) {
             self.block(&request);
             return Some(request);
         }
@@ -240,10 +266,11 @@ impl Picked {
     }
 
     fn into_batch(self) -> Option<Batch> {
-        let kind = self.kind.filter(|_| !self.requests.is_empty())?;
+        let (kind, logs) = self.kind.filter(|_| !self.requests.is_empty())?;
         let (rows, row_of) = rows_of(kind, &self.requests);
         Some(Batch {
             kind,
+            logs,
             rows,
             requests: self.requests,
             row_of,
@@ -254,17 +281,21 @@ impl Picked {
 /// The rows of the requests, sorted, each key once with the operation of its last request; and for
 /// each request the index of its row.
 fn rows_of(kind: Kind, requests: &[Request]) -> (Rows, Vec<usize>) {
-    let mut order: Vec<usize> = (0..requests.len()).collect();
-    // Stable: requests for one key stay in the order in which they came.
-    order.sort_by(|a, b| {
-        requests[*a]
-            .operation
-            .key()
-            .cmp(&requests[*b].operation.key())
+    let key = |index: usize| requests[index].operation.key();
+    // Slots alone tell nearly all keys apart, and lie side by side here.
+    let mut order: Vec<(Option<Slot>, usize)> = (0..requests.len())
+        .map(|index| (key(index).map(Key::slot), index))
+        .collect();
+    // Requests for one key stay in the order in which they came.
+    order.sort_unstable_by(|(slot_a, a), (slot_b, b)| {
+        slot_a
+            .cmp(slot_b)
+            .then_with(|| key(*a).cmp(&key(*b)))
+            .then(a.cmp(b))
     });
     let mut row_of = vec![0; requests.len()];
     let mut last: Vec<&Operation> = Vec::with_capacity(requests.len());
-    for index in order {
+    for (_, index) in order {
         let operation = &requests[index].operation;
         match last.last_mut() {
             Some(row) if row.key().is_some() && row.key() == operation.key() => *row = operation,

@@ -277,7 +277,7 @@ proptest! {
             }
             for mut request in batch.requests {
                 sent.push((request.received - now).as_nanos() as usize);
-                request.end(Ok(Answer::Existed(true)));
+                request.end(Ok(Answer::Existed(true, bytes::Bytes::new())));
             }
         }
         prop_assert_eq!(sent.len(), total);
@@ -322,6 +322,30 @@ async fn what_is_held_back_keeps_its_place_and_others_pass_it() {
         .batch
         .unwrap();
     assert_eq!((versions(&last), last.requests.len()), (vec![13], 2));
+}
+
+#[tokio::test]
+async fn writes_that_log_their_keys_and_others_are_two_statements() {
+    let now = Instant::now();
+    let moving = key(1).slot();
+    let operations = [put(2, 11, 1), put(1, 12, 1), put(3, 13, 1), put(1, 14, 1)];
+    let (mut backlog, _callers) = waiting(operations, now);
+    let place = |slot, _| {
+        if slot == moving {
+            Place::HereLogged
+        } else {
+            Place::Here
+        }
+    };
+    let mut next = || {
+        cut(&mut backlog, LIMITS, now, |_| false, place)
+            .batch
+            .unwrap()
+    };
+    let (first, second) = (next(), next());
+    assert_eq!((first.logs, versions(&first)), (false, vec![11, 13]));
+    assert_eq!((second.logs, versions(&second)), (true, vec![14]));
+    assert_eq!(second.requests.len(), 2);
 }
 
 #[tokio::test]

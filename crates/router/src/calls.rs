@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Budgets,
     failure::Failure,
-    request::{AnswerBudget, Ending, Level, Numbered, Operation, Reply, Request},
+    reloads::Reloads,
+    request::{AnswerBudget, Answers, Ending, Level, Numbered, Operation, Reply, Request},
     settings::RouterSettings,
     shards::Shards,
     validate::Validator,
@@ -35,6 +36,8 @@ pub struct Calls {
     pub versions: Versions,
     /// What all calls share.
     pub budgets: Budgets,
+    /// How the config file is followed.
+    pub reloads: Reloads,
     /// Cancelled when no new work is taken any more.
     pub draining: CancellationToken,
 }
@@ -71,18 +74,16 @@ impl Calls {
         let (channel, mut endings) = mpsc::channel(count.max(1));
         // All of them go into one response.
         let budget = Arc::new(AnswerBudget::new(RESPONSE_BYTES_MAX));
+        let answers = Arc::new(Answers { channel, budget });
         let received = Instant::now();
         let mut results: Vec<Option<Ending>> = Vec::with_capacity(count);
         for (id, operation) in (0..).zip(operations) {
             match operation {
                 Ok(operation) => {
-                    let reply = Reply::Numbered {
-                        id,
-                        channel: channel.clone(),
-                        place: None,
-                        budget: budget.clone(),
-                    };
+                    let answers = answers.clone();
+                    let reply = Reply::Numbered { id, answers };
                     results.push(None);
+                    let level = level.clone();
                     self.shards
                         .dispatch(Request::new(operation, level, received, deadline, reply));
                 }
@@ -92,7 +93,7 @@ impl Calls {
                 }
             }
         }
-        drop(channel);
+        drop(answers);
         while let Some(Numbered { id, ending, .. }) = endings.recv().await {
             let index = usize::try_from(id).unwrap_or(usize::MAX);
             if let Some(result) = results.get_mut(index) {

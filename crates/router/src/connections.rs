@@ -10,6 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{budget::Budget, linger::Lingering};
 
@@ -24,17 +25,20 @@ struct Door {
     listener: TcpListener,
     places: Arc<Budget>,
     refused: Arc<Budget>,
+    draining: CancellationToken,
 }
 
 /// Connections as they come, for as long as this is polled.
 pub fn accept(
     listener: TcpListener,
     places: Arc<Budget>,
+    draining: CancellationToken,
 ) -> impl Stream<Item = io::Result<Lingering>> {
     let door = Door {
         listener,
         places,
         refused: Budget::new("connections over the limit", REFUSED_MAX),
+        draining,
     };
     stream::unfold(
         door,
@@ -66,9 +70,10 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
+        let draining = self.draining.clone();
         match self.places.hold(1) {
-            Some(place) => Some(Lingering::new(stream, place)),
-            None => Some(Lingering::refused(stream, self.refused.hold(1)?)),
+            Some(place) => Some(Lingering::new(stream, place, draining)),
+            None => Some(Lingering::refused(stream, self.refused.hold(1)?, draining)),
         }
     }
 }

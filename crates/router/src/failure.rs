@@ -16,9 +16,6 @@ pub enum Failure {
         /// The field again, what it holds and what it may hold.
         problem: String,
     },
-    /// Something that this version does not do.
-    #[error("{0}")]
-    Unimplemented(&'static str),
     /// The lane's queue is full.
     #[error("too busy: {what} of shard {shard} is full ({limit})")]
     Full {
@@ -35,6 +32,17 @@ pub enum Failure {
         /// What the config calls it.
         limit: &'static str,
         /// What the config says.
+        max: usize,
+    },
+    /// So much else is under way that takes long.
+    #[error(
+        "{max} {what} are under way in this router, as many as may at once: wait until one has ended, \
+         or ask another router"
+    )]
+    Occupied {
+        /// With what.
+        what: &'static str,
+        /// As many as may.
         max: usize,
     },
     /// The deadline passed before anything was sent.
@@ -66,6 +74,15 @@ pub enum Failure {
     /// Not applied, and another try will not help before somebody mends something.
     #[error("{0}")]
     Misconfigured(Arc<str>),
+    /// The write that a token names was lost in a failover.
+    #[error(
+        "session_token names a write to shard {shard} that a failover lost, or that cannot be told \
+         from one: read what is there, without the token"
+    )]
+    SessionLost {
+        /// Whose.
+        shard: Arc<str>,
+    },
     /// The database turned the statement down; not applied.
     #[error("shard {shard} refused: {reason}")]
     Refused {

@@ -3,9 +3,13 @@
 //! The router is well while it runs: a shard that is down hurts only its own keys, and is shown as
 //! such by name.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use freehold_core::ShardMap;
+use freehold_core::{ShardId, ShardMap};
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -26,6 +30,8 @@ const REFRESH: Duration = Duration::from_millis(200);
 pub struct Health {
     /// `serving`, `starting` (no shard was reached yet) or `draining`.
     pub status: &'static str,
+    /// Why the config file as it is now is not followed; empty if it is. Requests do not suffer.
+    pub config_refused: String,
     /// By name: `up`, or why not.
     pub shards: BTreeMap<String, ShardHealth>,
 }
@@ -42,22 +48,30 @@ pub struct ShardHealth {
 /// The state of everything now.
 #[must_use]
 pub fn look(calls: &Calls) -> Health {
-    let shards: BTreeMap<_, _> = calls.shards.shards.iter().map(shard_health).collect();
+    let map = calls.shards.map.load();
+    let shards = map
+        .shards()
+        .map(|(id, _)| shard_health(&calls.shards, id))
+        .collect();
     let status = if calls.draining.is_cancelled() {
         "draining"
-    } else if any_loaded(&calls.shards.map.load()) {
+    } else if any_loaded(&map) {
         "serving"
     } else {
         "starting"
     };
-    Health { status, shards }
+    Health {
+        status,
+        config_refused: calls.reloads.pending(),
+        shards,
+    }
 }
 
-fn shard_health(shard: &crate::shards::Shard) -> (String, ShardHealth) {
-    let standing = shard.master.standing.load();
+fn shard_health(shards: &Shards, id: ShardId) -> (String, ShardHealth) {
+    let standing = shards.leader(id).standing.load();
     let up = **standing == Standing::Usable;
     (
-        shard.name.to_string(),
+        shards.shard(id).name.to_string(),
         ShardHealth {
             up,
             reason: standing.reason().to_string(),
@@ -79,6 +93,7 @@ pub fn shard_service(name: &str) -> String {
 pub async fn report(calls: Arc<Calls>, reporter: HealthReporter) {
     let mut ticks = interval(REFRESH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reported = BTreeSet::new();
     loop {
         let draining = tokio::select! {
             _ = ticks.tick() => false,
@@ -90,19 +105,32 @@ pub async fn report(calls: Arc<Calls>, reporter: HealthReporter) {
                 .set_service_status(name, serving_status(serving))
                 .await;
         }
-        report_shards(&calls.shards, &reporter, draining).await;
+        report_shards(&calls.shards, &reporter, draining, &mut reported).await;
         if draining {
             return;
         }
     }
 }
 
-async fn report_shards(shards: &Shards, reporter: &HealthReporter, draining: bool) {
-    for shard in &shards.shards {
-        let up = !draining && shard.master.is_usable();
+async fn report_shards(
+    shards: &Shards,
+    reporter: &HealthReporter,
+    draining: bool,
+    reported: &mut BTreeSet<Arc<str>>,
+) {
+    let mut left = std::mem::take(reported);
+    for (id, view) in shards.map.load_full().shards() {
+        let up = !draining && shards.leader(id).is_usable();
         reporter
-            .set_service_status(shard_service(&shard.name), serving_status(up))
+            .set_service_status(shard_service(&view.name), serving_status(up))
             .await;
+        left.remove(&view.name);
+        reported.insert(view.name.clone());
+    }
+    // Those that left the config.
+    for name in left {
+        let mut reporter = reporter.clone();
+        reporter.clear_service_status(&shard_service(&name)).await;
     }
 }
 

@@ -15,8 +15,10 @@
 //!
 //! One task runs the whole lane: whatever takes time is a job beside it, whose event it awaits.
 
+mod company;
 mod execute;
 mod flight;
+mod hooks;
 mod link;
 mod settle;
 
@@ -27,8 +29,8 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use freehold_core::{Fence, Key, ShardId, limits::STATEMENT_KEYS_MAX};
-use freehold_storage::{Server, WriterName};
+use freehold_core::{Fence, Key, ShardId};
+use freehold_storage::WriterName;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::oneshot,
@@ -36,6 +38,7 @@ use tokio::{
 };
 
 use self::{
+    company::{Company, Out},
     flight::{Flight, Landed},
     link::Link,
 };
@@ -45,20 +48,13 @@ use crate::{
     failure::Failure,
     metrics::LaneMetrics,
     queue::Queue,
-    request::Request,
+    request::{Needs, Request},
     shards::{ServerLanes, Shards, Standing},
 };
 
 /// How often deadlines are looked at while something waits or is out. Half of the smallest margin
 /// that a deadline is moved forward by.
 const DEADLINE_TICK: Duration = Duration::from_millis(5);
-
-/// A statement of fewer rows wants no more company than it has itself.
-const SMALL_ROWS: usize = 8;
-
-/// How long a connection stays free for the sake of a larger batch: a statement that hangs, on a
-/// lock or a slow disk, keeps the others no longer than this.
-const COMPANY_WAIT_MAX: Duration = Duration::from_millis(10);
 
 /// A connection that was idle for longer is asked whether it still lives before it is used: a
 /// statement sent into a dead one would have an unknown outcome.
@@ -70,20 +66,13 @@ const IDLE_PING: Duration = Duration::from_secs(5);
 /// The pause after a fence that went on disagreeing when the map was loaded again.
 const DISAGREE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Which of a shard's servers a lane talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The master.
-    Master,
-    /// The replica with this place in the config.
-    Replica(usize),
-}
-
 /// When a lane opens its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// At once, and again whenever one broke.
     Eager,
+    /// As [`Self::Eager`] while the server leads its shard; else there are none.
+    WhileLeading,
     /// With the first request.
     OnDemand,
 }
@@ -95,10 +84,8 @@ pub struct LaneParts {
     pub shards: Arc<Shards>,
     /// Whose lane.
     pub shard: ShardId,
-    /// Master or replica.
-    pub role: Role,
-    /// Where the connections go.
-    pub server: Server,
+    /// The place of its server in the config.
+    pub place: usize,
     /// One for each connection: the name under which it writes; absent if it only reads.
     pub writers: Vec<Option<WriterName>>,
     /// Where requests come from.
@@ -130,17 +117,20 @@ pub struct Lane {
     flights_begun: u64,
     /// A statement that came back, and is answered once the next one is on its way.
     landed: Option<Landed>,
+    /// Statements that came back so late that their server may not have led any more.
+    doubted: Vec<Landed>,
     jobs: FuturesUnordered<BoxFuture<'static, Event>>,
     /// Whether the map is being loaded: nothing is sent until it is there.
     is_reloading: bool,
+    /// Whether its server led when the lane last looked.
+    led: bool,
     /// Each with the number of the first statement that began after it came.
     barriers: Vec<(u64, Vec<oneshot::Sender<()>>)>,
-    /// Since when a connection is free although requests wait.
-    keeping_free_since: Option<Instant>,
-    /// Requests at the head of the backlog that cannot go before a statement comes back.
-    passed_over: usize,
+    company: Company,
     /// How many connections metrics show as open.
     counted: usize,
+    /// How many rows of reads they show as out.
+    counted_rows: usize,
     tick: Interval,
 }
 
@@ -157,7 +147,9 @@ enum Event {
     /// An idle connection was asked whether it lives.
     Asked(usize, link::Alive),
     /// A statement came back, or never will.
-    Answered(flight::Answered),
+    Answered(Box<flight::Answered>),
+    /// Whether the server of a statement that came back late led when it came.
+    Confirmed(u64, bool),
     /// Nothing else is to be done before requests are answered.
     Landed,
     /// The map was looked at again; whether because the fence had turned something away.
@@ -165,9 +157,11 @@ enum Event {
 }
 
 impl Lane {
-    /// A lane without connections.
+    /// A lane without connections. After a panic of one of the same parts, whose statements may
+    /// still be running, it writes nothing before each of its connections has taken over from its
+    /// former one.
     #[must_use]
-    pub fn new(parts: LaneParts) -> Self {
+    pub fn new(parts: LaneParts, after_panic: bool) -> Self {
         let mut tick = interval(DEADLINE_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let links = parts.writers.iter().zip(parts.seed..);
@@ -176,16 +170,25 @@ impl Lane {
             backlog: VecDeque::new(),
             links: links
                 .map(|(writer, seed)| Link::new(writer.clone(), seed))
+                .map(|link| {
+                    if after_panic {
+                        link.after_panic()
+                    } else {
+                        link
+                    }
+                })
                 .collect(),
             flights: Vec::new(),
             flights_begun: 0,
             landed: None,
+            doubted: Vec::new(),
             jobs: FuturesUnordered::new(),
             is_reloading: false,
+            led: false,
             barriers: Vec::new(),
-            keeping_free_since: None,
-            passed_over: 0,
+            company: Company::default(),
             counted: 0,
+            counted_rows: 0,
             tick,
             parts,
         }
@@ -209,14 +212,18 @@ impl Lane {
     }
 
     fn is_empty(&self) -> bool {
-        self.backlog.is_empty() && self.flights.is_empty() && self.landed.is_none()
+        self.backlog.is_empty()
+            && self.flights.is_empty()
+            && self.landed.is_none()
+            && self.doubted.is_empty()
     }
 
     /// Takes what waits in the queue, and ends it at once where there is no connection and none on
     /// its way.
     fn take_queue(&mut self) {
-        self.passed_over = self.passed_over.min(self.backlog.len());
+        self.company.shrink(self.backlog.len());
         let barriers = self.parts.queue.take_into(&mut self.backlog);
+        self.see_who_leads();
         if !barriers.is_empty() {
             self.barriers.push((self.flights_begun, barriers));
         }
@@ -224,6 +231,26 @@ impl Lane {
             self.fail_waiting(&reason);
         }
         self.pass_barriers();
+    }
+
+    /// Gives up what only the leader may answer, and sends what waits of it to the server that leads
+    /// now, if this one did before.
+    fn see_who_leads(&mut self) {
+        let leads = self.leads();
+        let led = std::mem::replace(&mut self.led, leads);
+        // What comes back of statements that were out is found in a lane that has nothing else.
+        let returned = self.parts.opening == Opening::WhileLeading && !self.backlog.is_empty();
+        if leads || !(led || returned) {
+            return;
+        }
+        self.flights.iter_mut().for_each(Flight::cut_off);
+        let backlog = std::mem::take(&mut self.backlog).into_iter();
+        let (departed, here): (Vec<_>, Vec<_>) =
+            backlog.partition(|request| request.needs() != Needs::Anyone);
+        self.backlog = here.into();
+        self.company.look_again();
+        self.release(&departed);
+        self.parts.shards.dispatch_again(departed);
     }
 
     /// Ends the barriers before which nothing is out any more. Everything that waits and does not
@@ -236,7 +263,7 @@ impl Lane {
         }
         let shards = self.parts.shards.clone();
         let map = shards.map.load_full();
-        let place = shards.places(&map, self.parts.shard);
+        let place = shards.places(&map, self.parts.shard, self.parts.place);
         let departs = |request: &Request| place_of(request, &place) == Place::Elsewhere;
         let backlog = std::mem::take(&mut self.backlog).into_iter();
         let (departed, here): (Vec<_>, Vec<_>) = backlog.partition(departs);
@@ -249,58 +276,34 @@ impl Lane {
 
     /// Sends what waits, as far as connections are free and the batches are large enough.
     fn send_ripe(&mut self) {
-        while !self.backlog.is_empty() && !self.is_reloading {
+        let is_settled = !self.links.iter().any(Link::is_unsettled);
+        while !self.backlog.is_empty() && !self.is_reloading && is_settled {
             let Some(link) = self.free_link() else {
                 break;
             };
-            if !self.is_ripe() {
-                self.keeping_free_since.get_or_insert_with(Instant::now);
-                return;
+            let (waiting, now) = (self.backlog.len(), Instant::now());
+            if !self.company.is_ripe(waiting, self.company_wanted(now), now) {
+                return self.company.keep_free(now);
             }
             if self.links[link].last_used.elapsed() > TRUSTED_IDLE {
                 self.ask(link);
                 break;
             }
             if !self.send_next(link) {
-                self.passed_over = self.backlog.len();
+                self.company.pass_over(self.backlog.len());
                 break;
             }
         }
-        self.keeping_free_since = None;
-    }
-
-    /// Whether the next batch may go: enough waits to go beside what is out, or it waited for
-    /// [`COMPANY_WAIT_MAX`].
-    fn is_ripe(&self) -> bool {
-        let waited = self.keeping_free_since.map(|since| since.elapsed());
-        self.company() >= self.company_wanted()
-            || waited.is_some_and(|for_| for_ > COMPANY_WAIT_MAX)
-    }
-
-    /// How many of those that wait may go together.
-    fn company(&self) -> usize {
-        self.backlog.len().saturating_sub(self.passed_over)
+        self.company.keep_none_free();
     }
 
     /// How many requests make it worth while to send another statement beside those that are out.
-    fn company_wanted(&self) -> usize {
-        // What hangs is no measure for what others should wait for.
-        let timely = |flight: &&Flight| flight.started.elapsed() <= COMPANY_WAIT_MAX;
-        let out = self.flights.iter().filter(timely);
-        let rows = out.map(|flight| flight.rows);
-        let largest = rows.max().unwrap_or(0);
-        if largest < SMALL_ROWS {
-            return largest;
-        }
-        // A full statement of writes is worth a second one, since commits wait for the disk. Reads
-        // wait for nothing: a second statement only takes a core from everything else, until it
-        // takes more than one to keep up.
-        let full = if self.writes() {
-            STATEMENT_KEYS_MAX
-        } else {
-            2 * STATEMENT_KEYS_MAX
-        };
-        (2 * largest).min(full)
+    fn company_wanted(&self, now: Instant) -> usize {
+        let out = self.flights.iter().map(|flight| Out {
+            rows: flight.rows,
+            since: flight.started,
+        });
+        company::wanted(out, self.writes(), now)
     }
 
     fn writes(&self) -> bool {
@@ -319,7 +322,7 @@ impl Lane {
             return false;
         };
         let limits = BatchLimits::default();
-        let place = shards.places(&map, shard);
+        let place = shards.places(&map, shard, self.parts.place);
         // Only now: whoever sees the end of a handover has everything that it brought.
         self.parts.queue.drain_into(&mut self.backlog);
         let busy = self.busy_keys();
@@ -345,14 +348,15 @@ impl Lane {
         }
         let out = self.flights.iter().flat_map(|flight| &flight.requests);
         let out = out.filter_map(|request| request.operation.key());
-        let unsettled = self.links.iter().flat_map(|link| &link.unsettled);
+        let unsettled = self.links.iter().flat_map(|link| link.unsettled.keys());
         out.chain(unsettled).cloned().collect()
     }
 
     async fn next_event(&mut self) -> Event {
         let queue = self.parts.queue.clone();
         queue.wake_at(self.wake_at());
-        let waits = !self.flights.is_empty() || !self.backlog.is_empty();
+        let out = !self.flights.is_empty() || !self.doubted.is_empty();
+        let waits = out || !self.backlog.is_empty();
         let due = self.links_due();
         tokio::select! {
             // An answer that is there counts, even if a deadline passed a moment ago.
@@ -369,7 +373,8 @@ impl Lane {
     /// How many requests must come in before they are worth a look.
     fn wake_at(&self) -> usize {
         if self.free_link().is_some() {
-            self.company_wanted().saturating_sub(self.company()).max(1)
+            let wanted = self.company_wanted(Instant::now());
+            self.company.missing(self.backlog.len(), wanted)
         } else if self.flights.is_empty() {
             1
         } else {
@@ -382,22 +387,21 @@ impl Lane {
             Event::Queued | Event::Due => {}
             Event::Tick => self.end_late(),
             Event::Opened(link, opened) => {
-                self.passed_over = 0;
+                self.company.look_again();
                 self.opened(link, opened);
             }
             Event::Asked(link, alive) => self.asked(link, alive),
             Event::Answered(answered) => {
-                self.passed_over = 0;
-                self.answered(answered);
+                self.company.look_again();
+                self.answered(*answered);
             }
             Event::Landed => self.settle_landed(),
+            Event::Confirmed(number, leads) => self.confirmed(number, leads),
             Event::Reloaded { turned_away } => {
                 self.is_reloading = false;
-                self.passed_over = 0;
-                let master = &self.parts.shards.shard(self.parts.shard).master;
-                let standing = master.standing.load_full();
-                let is_master = self.parts.role == Role::Master;
-                if turned_away && is_master && *standing != Standing::Usable {
+                self.company.look_again();
+                let standing = self.server().standing.load_full();
+                if turned_away && self.leads() && *standing != Standing::Usable {
                     self.fail_waiting(&standing.reason());
                 }
             }
@@ -409,6 +413,8 @@ impl Lane {
         let now = Instant::now();
         let out = self.flights.iter_mut();
         let out = out.flat_map(|flight| &mut flight.requests);
+        let doubted = self.doubted.iter_mut();
+        let out = out.chain(doubted.flat_map(|landed| &mut landed.batch.requests));
         for request in out.filter(|request| request.deadline <= now) {
             request.end_late(&self.name);
         }
@@ -427,11 +433,15 @@ impl Lane {
         self.parts.queue.release(keys, bytes);
     }
 
-    /// Ends what waits, since nothing can be sent from here; a replica's reads go to the master.
+    /// Ends what waits, since nothing can be sent from here; what another server leads now goes
+    /// there, and so do reads that a replica need not answer.
     fn fail_waiting(&mut self, reason: &Arc<str>) {
         self.parts.queue.drain_into(&mut self.backlog);
         let waiting: Vec<Request> = self.backlog.drain(..).collect();
         self.release(&waiting);
+        let departed = |request: &Request| request.needs() != Needs::Anyone && !self.leads();
+        let (departed, waiting) = waiting.into_iter().partition(departed);
+        self.parts.shards.dispatch_again(departed);
         self.give_up(
             waiting,
             &Failure::Unavailable {
@@ -466,10 +476,25 @@ impl Lane {
     }
 
     fn server(&self) -> &ServerLanes {
-        let shard = self.parts.shards.shard(self.parts.shard);
-        match self.parts.role {
-            Role::Master => &shard.master,
-            Role::Replica(index) => &shard.replicas[index],
+        &self.parts.shards.shard(self.parts.shard).servers[self.parts.place]
+    }
+
+    /// Whether its server leads the shard, as far as this router knows.
+    fn leads(&self) -> bool {
+        self.parts.shards.map.load().shard(self.parts.shard).leader == self.parts.place
+    }
+
+    /// Whether somebody may read what it writes elsewhere.
+    fn is_replicated(&self) -> bool {
+        self.parts.shards.shard(self.parts.shard).is_replicated()
+    }
+
+    /// Whether its connections are opened before somebody asks for them.
+    fn is_eager(&self) -> bool {
+        match self.parts.opening {
+            Opening::Eager => true,
+            Opening::WhileLeading => self.leads(),
+            Opening::OnDemand => false,
         }
     }
 
@@ -479,13 +504,24 @@ impl Lane {
         // Both wrap around: what is added in the end is the difference.
         gauge.fetch_add(open.wrapping_sub(self.counted), Ordering::Relaxed);
         self.counted = open;
+        if !self.writes() {
+            let out = self.flights.iter().map(|flight| flight.rows).sum::<usize>();
+            let gauge = &self.server().rows_out;
+            gauge.fetch_add(out.wrapping_sub(self.counted_rows), Ordering::Relaxed);
+            self.counted_rows = out;
+        }
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.server()
-            .open
-            .fetch_sub(self.counted, Ordering::Relaxed);
+        let server = self.server();
+        server.open.fetch_sub(self.counted, Ordering::Relaxed);
+        let rows_out = &server.rows_out;
+        rows_out.fetch_sub(self.counted_rows, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -1,237 +1,327 @@
-//! Keeps the map equal to what the masters say: one task per shard.
+//! Finds the server that leads a shard, and keeps the map equal to what it says: one task per
+//! shard.
 //!
-//! It looks when a fence disagreed, and now and then without cause. What it finds is checked before
-//! it is believed: cluster, shard and schema version must be this router's, and the server must be
-//! the one that the fence names.
+//! Three things, in turn: it looks (`look`, and what a `post` remembers of a server) at every server
+//! now and then, at the leader also when a fence disagreed, and at all of them often while nobody
+//! leads; it lets [`leadership`](crate::leadership) `judge` what it saw, and believes the leader
+//! once cluster, shard and schema version are this router's; it lets a promoted server `adopt`
+//! the shard, and then has claims that were on their way `compare`d with their peers'.
+
+mod adopt;
+mod compare;
+mod judge;
+mod look;
+mod post;
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_core::{Extent, Fence, ShardClaims, ShardId};
-use freehold_storage::{DataConnection, Refusal, Server, StorageError};
-use tokio::time::{sleep, timeout};
+use freehold_core::{Fence, ShardId};
+use freehold_storage::StorageError;
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{adopt::AdoptRequest, judge::standing_of};
+use self::{
+    compare::{Compared, Comparing},
+    look::{Load, Lookout, TimeLimits, look},
+    post::Post,
+};
 use crate::{
     backoff::Backoff,
-    shards::{Shards, Standing},
+    leadership::{Adoption, SILENCE_MAX},
+    shards::{ServerLanes, Shard, Shards},
 };
 
-/// After a look that failed, the next one waits at least so long, whoever asks for it.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// While nobody leads, and after a look that failed, each server is looked at so often.
+const LOOK_OFTEN: Duration = Duration::from_millis(100);
 
-/// Loads one shard's claims for as long as the router runs.
+/// Each server is looked at so often at least: it bounds how long a promotion, or a former master
+/// that comes back, goes unseen.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
+
+/// How often to look at the leader while slots are changing hands: requests wait for what the shard
+/// says next, and no fence disagrees meanwhile. After the first second it becomes less often.
+const HANDOVER_POLL: Duration = Duration::from_millis(10);
+
+/// Looks after one shard for as long as the router runs.
 pub struct MapLoader {
-    /// Where the claims go.
-    pub shards: Arc<Shards>,
-    /// Whose claims.
-    pub shard: ShardId,
-    /// The master.
-    pub server: Server,
+    shards: Arc<Shards>,
+    shard: ShardId,
+    posts: Vec<Post>,
+    settings: LoaderSettings,
+    requests: mpsc::Receiver<AdoptRequest>,
+    random: Backoff,
+    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// The highest term that is known, and since when.
+    term: Option<(u64, Instant)>,
+    /// The server whose rows are loaded next, because it is about to lead.
+    next_leader: Option<usize>,
+    is_adopting: bool,
+    comparing: Comparing,
+    /// Since when slots have been changing hands without a break.
+    hands_over_since: Option<Instant>,
+    /// Who asks for an adoption by hand, and when.
+    by_hand: Option<(Instant, AdoptRequest)>,
+}
+
+/// How a loader works.
+#[derive(Debug, Clone)]
+pub struct LoaderSettings {
     /// How often to look without cause.
     pub poll: Duration,
-    /// How long one look may take.
+    /// How long one look may take, and an adoption.
     pub timeout: Duration,
-    /// For jitter.
-    pub backoff: Backoff,
+    /// How long it may take to read all rows of a shard, up to one per slot: it is not begun anew
+    /// where a machine is slow.
+    pub load_timeout: Duration,
+    /// How promoted servers come to lead.
+    pub adoption: Adoption,
+}
+
+enum Done {
+    Looked {
+        place: usize,
+        began: Instant,
+        result: Result<(look::Answer, Lookout), StorageError>,
+    },
+    Adopted {
+        place: usize,
+        result: Result<bool, StorageError>,
+    },
+    Compared(Compared),
 }
 
 impl MapLoader {
+    /// A loader that has looked at nothing. `seed` is for jitter.
+    #[must_use]
+    pub fn new(
+        shards: Arc<Shards>,
+        shard: ShardId,
+        settings: LoaderSettings,
+        requests: mpsc::Receiver<AdoptRequest>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            shards,
+            shard,
+            posts: Vec::new(),
+            settings,
+            requests,
+            random: Backoff::new(seed),
+            jobs: FuturesUnordered::new(),
+            term: None,
+            next_leader: None,
+            is_adopting: false,
+            comparing: Comparing::new(),
+            hands_over_since: None,
+            by_hand: None,
+        }
+    }
+
     /// Looks until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut lookout = None;
+        let shards = self.shards.clone();
+        let shard = shards.shard(self.shard);
+        let mut asked_by_hand = true;
         loop {
-            let wait = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                wait = self.tick(&mut lookout) => wait,
-            };
-            let shard = self.shards.shard(self.shard);
-            shard.loads.send_modify(|loads| *loads += 1);
-            let rest = if shard.master.is_usable() {
-                Duration::ZERO
-            } else {
-                wait.min(LOOK_AGAIN_MIN)
-            };
-            let pause = async {
-                sleep(rest).await;
-                tokio::select! {
-                    () = shard.reload.notified() => {}
-                    () = sleep(wait - rest) => {}
-                }
-            };
+            self.take_posts();
+            self.send_looks();
+            let (due, leader) = (self.due(), self.leader());
+            let mut looked = None;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = pause => {}
+                Some(done) = self.jobs.next() => looked = self.done(done),
+                () = shard.reload.notified() => self.hurry(self.leader()),
+                () = shard.look_around.notified() => self.hurry_all(),
+                request = self.requests.recv(), if asked_by_hand => match request {
+                    Some(request) => self.asked_by_hand(request),
+                    None => asked_by_hand = false,
+                },
+                () = sleep_until(due) => {}
+            }
+            self.decide();
+            self.compare();
+            if let Some(place) = looked {
+                self.plan(place);
+            }
+            if looked == Some(leader) || self.leader() != leader {
+                shard.loads.send_modify(|loads| *loads += 1);
+            }
+            self.confirm(shard);
+        }
+    }
+
+    fn leader(&self) -> usize {
+        self.shards.map.load().shard(self.shard).leader
+    }
+
+    fn of_shard(&self) -> &Shard {
+        self.shards.shard(self.shard)
+    }
+
+    fn lanes(&self, place: usize) -> &ServerLanes {
+        &self.of_shard().servers[place]
+    }
+
+    /// Takes notice of servers that came into the config or left it.
+    fn take_posts(&mut self) {
+        for (place, lanes) in self.shards.shard(self.shard).servers.iter().enumerate() {
+            match self.posts.get_mut(place) {
+                Some(post) => post.is_retired = lanes.is_retired(),
+                None => self.posts.push(Post::new()),
             }
         }
     }
 
-    /// One look; answers how long to wait for the next one.
-    async fn tick(&mut self, lookout: &mut Option<Lookout>) -> Duration {
-        let found = match timeout(self.timeout, self.look(lookout)).await {
-            Ok(found) => found,
-            Err(_) => Err(StorageError::Unreachable {
-                reason: format!("no answer within {:?}", self.timeout).into(),
-            }),
-        };
-        let standing = match found {
-            Ok((claims, extent)) => self.believe(claims, extent),
-            Err(error) => {
-                *lookout = None;
-                standing_of(&error)
-            }
-        };
-        let usable = standing == Standing::Usable;
-        self.note(standing);
-        if usable {
-            self.backoff.reset();
-            self.backoff.jitter(self.poll)
-        } else {
-            self.backoff.after_failure()
-        }
-    }
-
-    async fn look(
-        &self,
-        lookout: &mut Option<Lookout>,
-    ) -> Result<(ShardClaims, Extent), StorageError> {
-        // Taken out, so that a look that is cut short leaves no half-used connection behind.
-        let (mut connection, shown) = match lookout.take() {
-            Some(lookout) => (lookout.connection, Some(lookout.shown)),
-            None => (self.server.connect().await?, None),
-        };
-        let known = self.known_fence();
-        let mut claims = connection
-            .claims(known.map_or(0, |fence| fence.epoch))
-            .await?;
-        let mut extent = Extent::Changes;
-        if !known.is_some_and(|known| continues(&known, shown.as_ref(), &claims.fence)) {
-            extent = Extent::Whole;
-            if known.is_some() {
-                claims = connection.claims(0).await?;
-            }
-        }
-        *lookout = Some(Lookout {
-            connection,
-            shown: claims.fence,
-        });
-        Ok((claims, extent))
+    /// The servers that are in the config now.
+    fn posts_now(&self) -> impl Iterator<Item = (usize, &Post)> {
+        let posts = self.posts.iter().enumerate();
+        posts.filter(|(_, post)| !post.is_retired)
     }
 
     fn known_fence(&self) -> Option<Fence> {
         self.shards.map.load().shard(self.shard).fence
     }
 
-    fn believe(&self, claims: ShardClaims, extent: Extent) -> Standing {
-        if let Err(problem) = self
-            .shards
-            .check_identity(self.shard, &claims.identity, true)
-        {
-            return Standing::Unfit(problem.into());
-        }
-        if claims.answered_by != claims.fence.server_id {
-            return Standing::Unfit(
-                format!(
-                    "the fence names server {} and server {} answered: it was promoted and is not \
-                     adopted",
-                    claims.fence.server_id, claims.answered_by
-                )
-                .into(),
-            );
-        }
-        match self.known_fence() {
-            Some(known) if known == claims.fence => {}
-            Some(known) if known.is_newer_than(&claims.fence) => {
-                return Standing::Unfit(
-                    format!(
-                        "the fence went back from term {} epoch {} to term {} epoch {}: was the \
-                         server restored from a backup? Restart the routers once that is settled",
-                        known.term, known.epoch, claims.fence.term, claims.fence.epoch
-                    )
-                    .into(),
-                );
-            }
-            _ => self
-                .shards
-                .change_map(|map| map.with_snapshot(self.shard, claims, extent)),
-        }
-        Standing::Usable
+    /// When something is to be done, if nothing happens before.
+    fn due(&self) -> Instant {
+        let now = Instant::now();
+        let due = |post: &Post| match post.asked {
+            // It is found to hang then.
+            Some(asked) => Some(asked + SILENCE_MAX).filter(|then| *then > now),
+            None => Some(post.due),
+        };
+        let due = self
+            .posts_now()
+            .filter_map(|(_, post)| due(post))
+            .chain(self.comparing.due());
+        let due = due.min();
+        due.unwrap_or(now + SILENCE_MAX)
     }
 
-    fn note(&self, standing: Standing) {
-        let shard = self.shards.shard(self.shard);
-        let before = shard.master.standing.load_full();
-        if *before == standing {
+    /// Has a server looked at now; one that does not answer no more often than others.
+    fn hurry(&mut self, place: usize) {
+        let Some(post) = self.posts.get_mut(place) else {
             return;
-        }
-        match &standing {
-            Standing::Usable => tracing::info!(shard = %shard.name, "shard is up"),
-            other => {
-                tracing::warn!(shard = %shard.name, reason = %other.reason(), "shard is not served")
+        };
+        post.again = post.asked.is_some();
+        let again_at = match post.answer {
+            Some(Err(_)) => post.ended + LOOK_OFTEN,
+            _ => Instant::now(),
+        };
+        post.due = post.due.min(again_at);
+    }
+
+    /// Has all servers looked at now.
+    fn hurry_all(&mut self) {
+        (0..self.posts.len()).for_each(|place| self.hurry(place));
+    }
+
+    fn send_looks(&mut self) {
+        let now = Instant::now();
+        let (leader, known) = (self.leader(), self.known_fence());
+        let shards = self.shards.clone();
+        let limits = TimeLimits {
+            look: self.settings.timeout,
+            load: self.settings.load_timeout,
+        };
+        for (place, post) in self.posts.iter_mut().enumerate() {
+            if post.asked.is_some() || post.due > now || post.is_retired {
+                continue;
             }
+            post.asked = Some(now);
+            let load = if place == leader {
+                Load::Since(known)
+            } else if self.next_leader == Some(place) {
+                Load::Since(None)
+            } else {
+                Load::Nothing
+            };
+            let server = shards.shard(self.shard).servers[place].server.load_full();
+            let looking = look(server, post.lookout.take(), load, limits);
+            self.jobs.push(Box::pin(async move {
+                Done::Looked {
+                    place,
+                    began: now,
+                    result: looking.await,
+                }
+            }));
         }
-        shard.master.set_standing(standing);
     }
-}
 
-/// A connection, and the fence that was read on it last.
-struct Lookout {
-    connection: Box<dyn DataConnection>,
-    shown: Fence,
-}
-
-/// Whether `now` is `known` or a later moment of the same history, so that the rows above `known`'s
-/// epoch are all that changed. Counters alone do not show it: a server that was started again, from
-/// a backup or without the end of its log, counts the same numbers for other changes. One that went
-/// on running since it showed `known`, on this connection, has lost nothing.
-fn continues(known: &Fence, shown_before: Option<&Fence>, now: &Fence) -> bool {
-    if known == now {
-        return true;
+    /// Notes what came of a job; which server was looked at, if one was.
+    fn done(&mut self, done: Done) -> Option<usize> {
+        let now = Instant::now();
+        let mut looked = None;
+        match done {
+            Done::Looked {
+                place,
+                began,
+                result,
+            } => {
+                self.posts[place].looked(began, result);
+                let again = std::mem::take(&mut self.posts[place].again);
+                // At the latest: what is decided now may want it sooner.
+                self.posts[place].due = now + self.settings.poll;
+                if again {
+                    self.hurry(place);
+                }
+                looked = Some(place);
+            }
+            Done::Adopted { place, result } => {
+                self.is_adopting = false;
+                if result.is_ok() {
+                    self.next_leader = Some(place);
+                }
+                self.adopted(place, result);
+                // Whoever did it, its fence shows it.
+                self.posts[place].asked = None;
+                self.posts[place].due = now;
+            }
+            Done::Compared(compared) => self.compared(compared),
+        }
+        self.note_terms();
+        looked
     }
-    let same_term = (known.server_id, known.term) == (now.server_id, now.term);
-    shown_before == Some(known) && same_term && now.epoch > known.epoch
-}
 
-/// What an error says of the server it came from.
-#[must_use]
-pub fn standing_of(error: &StorageError) -> Standing {
-    let reason: Arc<str> = error.to_string().into();
-    match error {
-        StorageError::Refused {
-            refusal: Refusal::Schema,
-            ..
-        } => Standing::Unfit(format!("{reason}: run `freehold init`").into()),
-        StorageError::Refused {
-            refusal: Refusal::Denied,
-            ..
-        } => Standing::Unfit(reason),
-        _ => Standing::Down(reason),
+    /// What lasts for long is asked for less often: a slot may wait for a shard that is down, or for
+    /// a mover that somebody stopped.
+    fn handover_poll(&self) -> Duration {
+        let lasts = self.hands_over_since.map(|since| since.elapsed());
+        let poll = lasts.unwrap_or_default() / 64;
+        poll.clamp(HANDOVER_POLL, LOOK_EVERY_MAX)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_that_grew_on_another_connection_prove_nothing() {
-        let fence = |stamp, epoch| Fence {
-            server_id: 1,
-            stamp,
-            term: 1,
-            epoch,
+    /// Says when a server that was looked at is looked at again.
+    fn plan(&mut self, place: usize) {
+        let map = self.shards.map.load();
+        let hands_over = place == map.shard(self.shard).leader && map.is_handing_over(self.shard);
+        if place == map.shard(self.shard).leader {
+            let since = hands_over.then(|| self.hands_over_since.unwrap_or_else(Instant::now));
+            self.hands_over_since = since;
+        }
+        let answered = matches!(self.posts[place].answer, Some(Ok(_)));
+        let all_is_well = self.shards.leader(self.shard).is_usable();
+        let is_replicated = self.of_shard().is_replicated();
+        let every = match all_is_well && (answered || is_replicated) {
+            true if hands_over => self.handover_poll(),
+            true if is_replicated => self.settings.poll.min(LOOK_EVERY_MAX),
+            true => self.settings.poll,
+            false => LOOK_OFTEN,
         };
-        let known = fence(11, 5);
-        assert!(continues(&known, None, &known));
-        assert!(continues(&known, Some(&known), &fence(12, 6)));
-        assert!(!continues(&known, None, &fence(12, 6)));
-        assert!(!continues(&known, Some(&fence(10, 4)), &fence(12, 6)));
-        assert!(!continues(&known, Some(&known), &fence(12, 5)));
-        let adopted = Fence {
-            term: 2,
-            ..fence(12, 6)
-        };
-        assert!(!continues(&known, Some(&known), &adopted));
+        let again_at = Instant::now() + self.random.jitter(every);
+        let post = &mut self.posts[place];
+        post.due = post.due.min(again_at);
+    }
+}
+
+fn no_answer(time_max: Duration) -> StorageError {
+    StorageError::Unreachable {
+        reason: format!("no answer within {time_max:?}").into(),
     }
 }

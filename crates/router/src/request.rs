@@ -1,342 +1,22 @@
 //! What goes through a lane's queue: the operation, the way to answer, and its times.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+mod operation;
+mod reply;
+
+use std::{sync::Arc, time::Duration};
+
+use freehold_core::{
+    Term, Token,
+    limits::VALUE_BYTES_MAX,
+    planted::{self, Bug},
 };
+use tokio::time::Instant;
 
-use freehold_core::{Key, Slot, limits::VALUE_BYTES_MAX};
-use freehold_storage::{ExpireRow, PutRow, RawRow, Row, ScanPage, ScanRange, Value};
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::Instant,
+pub use self::{
+    operation::{Kind, Operation},
+    reply::{Answer, AnswerBudget, Answers, Ending, Numbered, ReadAnswer, Reply, Room},
 };
-
-use crate::{
-    budget::{Budget, Held},
-    failure::Failure,
-    metrics::OperationMetrics,
-};
-
-/// One operation on one key, or on one stretch of a shard.
-#[derive(Debug, Clone)]
-pub enum Operation {
-    /// Reads a live row with its value.
-    Get(Key),
-    /// Reads a live row's expiry.
-    Ttl(Key),
-    /// Stores a row.
-    Put(PutRow),
-    /// Removes a row.
-    Delete(Key),
-    /// Changes a row's expiry.
-    Expire(ExpireRow),
-    /// Reads a stretch of rows.
-    Scan(ScanRange),
-    /// Reads a row as it lies in the table.
-    Inspect(Key),
-}
-
-/// Which statement an operation needs; a batch holds one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum Kind {
-    Get,
-    Ttl,
-    Put,
-    Delete,
-    Expire,
-    Scan,
-    Inspect,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Get,
-        Self::Ttl,
-        Self::Put,
-        Self::Delete,
-        Self::Expire,
-        Self::Scan,
-        Self::Inspect,
-    ];
-
-    /// Whether it changes rows.
-    #[must_use]
-    pub const fn is_write(self) -> bool {
-        matches!(self, Self::Put | Self::Delete | Self::Expire)
-    }
-
-    /// Whether several operations on one key may share one row of a statement: reads see the same
-    /// row, and of several PUTs the last is stored. A second DELETE or EXPIRE has another answer.
-    #[must_use]
-    pub const fn joins_equal_keys(self) -> bool {
-        matches!(self, Self::Get | Self::Ttl | Self::Put)
-    }
-
-    /// How many rows of this kind one statement takes at most.
-    #[must_use]
-    pub const fn rows_max(self) -> usize {
-        match self {
-            Self::Scan | Self::Inspect => 1,
-            _ => freehold_core::limits::STATEMENT_KEYS_MAX,
-        }
-    }
-
-    /// The word in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Ttl => "ttl",
-            Self::Put => "put",
-            Self::Delete => "delete",
-            Self::Expire => "expire",
-            Self::Scan => "scan",
-            Self::Inspect => "inspect",
-        }
-    }
-}
-
-impl Operation {
-    /// Its kind.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Get(_) => Kind::Get,
-            Self::Ttl(_) => Kind::Ttl,
-            Self::Put(_) => Kind::Put,
-            Self::Delete(_) => Kind::Delete,
-            Self::Expire(_) => Kind::Expire,
-            Self::Scan(_) => Kind::Scan,
-            Self::Inspect(_) => Kind::Inspect,
-        }
-    }
-
-    /// The key; a scan has none.
-    #[must_use]
-    pub const fn key(&self) -> Option<&Key> {
-        match self {
-            Self::Get(key) | Self::Ttl(key) | Self::Delete(key) | Self::Inspect(key) => Some(key),
-            Self::Put(row) => Some(&row.key),
-            Self::Expire(row) => Some(&row.key),
-            Self::Scan(_) => None,
-        }
-    }
-
-    /// The slots it touches: all of them must be served where it is sent.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        let (one, many) = match self {
-            Self::Scan(range) => (None, range.slots.as_slice()),
-            other => (other.key().map(Key::slot), &[][..]),
-        };
-        one.into_iter().chain(many.iter().copied())
-    }
-
-    /// Bytes of keys and values that it holds while it waits.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Put(row) => row.key.bytes().len() + row.value.len(),
-            Self::Scan(range) => range.prefix.len() + range.slots.len() * size_of::<Slot>(),
-            other => other.key().map_or(0, |key| key.bytes().len()),
-        }
-    }
-}
-
-/// What a read of one row brings back, with who served it.
-#[derive(Debug, Clone)]
-pub struct ReadAnswer {
-    /// The live row, if there is one.
-    pub row: Option<Row>,
-    /// The shard that answered.
-    pub shard: Arc<str>,
-    /// Whether one of its replicas did.
-    pub from_replica: bool,
-    /// What the value takes of the router's room.
-    pub room: Room,
-}
-
-/// The part of the router's room for answers that an answer takes until it was sent; none if it has
-/// no value. (Answers can be copied, and share it then.)
-pub type Room = Option<Arc<Held>>;
-
-/// What an operation brings back.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// Of Get and Ttl.
-    Read(ReadAnswer),
-    /// Of Put: the version that is stored.
-    Stored(u64),
-    /// Of Delete and Expire: whether a live row was there.
-    Existed(bool),
-    /// Of Scan, with what its values take of the router's room.
-    Page(ScanPage, Room),
-    /// Of Inspect.
-    Raw(Option<RawRow>),
-}
-
-impl Answer {
-    /// Bytes of values that it holds while it waits to be sent.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let of_row = |row: &Row| match &row.value {
-            Value::Bytes(value) => value.len(),
-            Value::NotRead | Value::TooLarge { .. } => 0,
-        };
-        match self {
-            Self::Read(ReadAnswer { row, .. }) => row.as_ref().map_or(0, of_row),
-            Self::Page(page, _) => page.rows.iter().map(|(_, row)| of_row(row)).sum(),
-            Self::Stored(_) | Self::Existed(_) | Self::Raw(_) => 0,
-        }
-    }
-
-    /// Takes room for its values.
-    ///
-    /// # Errors
-    /// If the router has none left.
-    pub fn within(mut self, budget: &Arc<Budget>) -> Ending {
-        let bytes = self.bytes();
-        if let Self::Read(ReadAnswer { room, .. }) | Self::Page(_, room) = &mut self
-            && bytes > 0
-        {
-            let held = budget.hold(bytes).ok_or_else(|| budget.used_up())?;
-            *room = Some(Arc::new(held));
-        }
-        Ok(self)
-    }
-
-    /// Leaves the room to whoever sends the answer on.
-    pub fn take_room(&mut self) -> Room {
-        match self {
-            Self::Read(ReadAnswer { room, .. }) | Self::Page(_, room) => room.take(),
-            Self::Stored(_) | Self::Existed(_) | Self::Raw(_) => None,
-        }
-    }
-}
-
-/// An answer or why there is none.
-pub type Ending = Result<Answer, Failure>;
-
-/// One of many answers on one channel.
-#[derive(Debug)]
-pub struct Numbered {
-    /// The number that was given with the request.
-    pub id: u64,
-    /// What kind of operation it was; `None` if it never became one.
-    pub kind: Option<Kind>,
-    /// What became of it.
-    pub ending: Ending,
-    /// The request's place among those in flight, free again when this is dropped.
-    pub place: Option<OwnedSemaphorePermit>,
-}
-
-/// Bytes of answers that wait on one channel, with their limit.
-#[derive(Debug)]
-pub struct AnswerBudget {
-    /// Bytes waiting now.
-    pub waiting: AtomicUsize,
-    /// Bytes that may wait.
-    pub bytes_max: usize,
-}
-
-impl AnswerBudget {
-    /// Nothing waits yet.
-    #[must_use]
-    pub const fn new(bytes_max: usize) -> Self {
-        Self {
-            waiting: AtomicUsize::new(0),
-            bytes_max,
-        }
-    }
-}
-
-/// Where an ending goes.
-#[derive(Debug)]
-pub enum Reply {
-    /// To one caller.
-    One(oneshot::Sender<Ending>),
-    /// To a channel with room for every request that may be in flight on it.
-    Numbered {
-        /// Comes back with the ending.
-        id: u64,
-        /// Has room: its capacity is the number of places.
-        channel: mpsc::Sender<Numbered>,
-        /// The request's place.
-        place: Option<OwnedSemaphorePermit>,
-        /// Bounds what waits to be sent.
-        budget: Arc<AnswerBudget>,
-    },
-}
-
-impl Reply {
-    /// Whether nobody waits any more.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        match self {
-            Self::One(sender) => sender.is_closed(),
-            Self::Numbered { channel, .. } => channel.is_closed(),
-        }
-    }
-
-    /// Whether an answer of so many bytes would be kept just now: what would not need not be read.
-    #[must_use]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        match self {
-            Self::One(_) => true,
-            Self::Numbered { budget, .. } => {
-                let waiting = budget.waiting.load(Ordering::Relaxed);
-                waiting == 0 || waiting + bytes <= budget.bytes_max
-            }
-        }
-    }
-
-    /// Answers what never became an operation.
-    pub fn refuse(self, failure: Failure) {
-        self.send(None, Err(failure));
-    }
-
-    fn send(self, kind: Option<Kind>, ending: Ending) {
-        match self {
-            // Whoever stopped waiting does not want to know.
-            Self::One(sender) => drop(sender.send(ending)),
-            Self::Numbered {
-                id,
-                channel,
-                place,
-                budget,
-            } => {
-                let ending = within_budget(ending, &budget);
-                let sent = channel.try_send(Numbered {
-                    id,
-                    kind,
-                    ending,
-                    place,
-                });
-                debug_assert!(
-                    !matches!(sent, Err(mpsc::error::TrySendError::Full(_))),
-                    "the channel has room for every place"
-                );
-            }
-        }
-    }
-}
-
-/// Large answers that nobody reads are refused rather than kept.
-fn within_budget(ending: Ending, budget: &AnswerBudget) -> Ending {
-    let bytes = ending.as_ref().map_or(0, Answer::bytes);
-    if bytes == 0 {
-        return ending;
-    }
-    let before = budget.waiting.fetch_add(bytes, Ordering::Relaxed);
-    // One value may always wait, however large.
-    if before == 0 || before + bytes <= budget.bytes_max {
-        return ending;
-    }
-    budget.waiting.fetch_sub(bytes, Ordering::Relaxed);
-    Err(Failure::AskAgain)
-}
+use crate::{failure::Failure, metrics::OperationMetrics};
 
 /// How far a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,13 +27,37 @@ pub enum Stage {
     Sent,
 }
 
-/// Which servers may answer a read.
+/// What a request needs of the server that takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// That it leads its shard and takes writes.
+    Writes,
+    /// That it leads its shard.
+    Leader,
+    /// Only the slot's rows.
+    Anyone,
+}
+
+/// By what a SESSION read's server was chosen: what was judged then holds no longer than this.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The shard's term, in which what the token names was known to be there.
+    pub term: Option<Term>,
+    /// The generation of a replica's connections on which it was known to find that.
+    pub generation: Option<u64>,
+}
+
+/// Which servers may answer a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Level {
-    /// The master.
+    /// The server that leads the shard.
     Strong,
     /// Any replica, else the master.
     Eventual,
+    /// A replica whose answer itself proves that it is at most so old, else the master.
+    Bounded(Duration),
+    /// A replica that has everything that these tokens name, else the master.
+    Session(Arc<[Token]>),
 }
 
 /// An operation on its way.
@@ -380,6 +84,12 @@ pub struct Request {
     pub value_bytes: usize,
     /// Where its ending is counted: under the shard it was routed to last.
     pub counted_by: Option<Arc<OperationMetrics>>,
+    /// Whether no replica could answer it: the server that leads is to.
+    pub leader_only: bool,
+    /// Whether it waited for what its token names, as long as it may.
+    pub has_waited: bool,
+    /// By what its server was chosen.
+    pub judged: Judged,
     reply: Option<Reply>,
 }
 
@@ -404,15 +114,37 @@ impl Request {
             repeats,
             value_bytes: 0,
             counted_by: None,
+            leader_only: false,
+            has_waited: false,
+            judged: Judged::default(),
             reply,
+        }
+    }
+
+    /// What it needs of the server that takes it.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match self.level {
+            _ if self.operation.kind().is_write() => Needs::Writes,
+            Level::Strong if planted::is(Bug::ReplicaAsMaster) => Needs::Anyone,
+            Level::Strong => Needs::Leader,
+            _ if self.leader_only => Needs::Leader,
+            Level::Eventual | Level::Bounded(_) | Level::Session(_) => Needs::Anyone,
         }
     }
 
     /// Ends the request; only the first ending counts.
     pub fn end(&mut self, ending: Ending) {
+        self.end_at(Instant::now(), ending);
+    }
+
+    /// [`Self::end`] for one of many that end together.
+    pub fn end_at(&mut self, now: Instant, ending: Ending) {
         if let Some(reply) = self.reply.take() {
+            // Before it is counted: what does not fit is refused.
+            let ending = reply.fitted(ending);
             if let Some(metrics) = &self.counted_by {
-                let took = self.received.elapsed();
+                let took = now.saturating_duration_since(self.received);
                 metrics.ended(self.operation.kind(), took, &ending);
             }
             reply.send(Some(self.operation.kind()), ending);
@@ -472,3 +204,7 @@ impl Drop for Request {
         self.end(Err(failure));
     }
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

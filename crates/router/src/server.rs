@@ -32,6 +32,7 @@ use crate::{
     admission::{Admission, admit},
     calls::Calls,
     connections, health,
+    movers::Movers,
     router::Router,
     service::KeyValueService,
     unread,
@@ -43,13 +44,38 @@ const MESSAGE_BYTES_MAX: usize = const_max(BATCH_BYTES_MAX, VALUE_BYTES_MAX) + (
 /// Requests in flight on one HTTP/2 connection. Callers of single methods share connections.
 const STREAMS_MAX: u32 = 4_096;
 
+/// Headers of one request, with 32 bytes more for each. A call of ours has some 500 bytes; proxies and
+/// tracing add a few kilobytes. What a caller announces beyond it is answered 431, or cut off: each
+/// of [`STREAMS_MAX`] requests can hold as much of the router's memory.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+
+/// The largest HTTP/2 frame: the protocol's least. Larger ones save a fast caller of large values
+/// next to nothing, and each is held whole before anything is done with it.
+const FRAME_BYTES_MAX: u32 = 16 << 10;
+
+/// Requests of one connection that were taken back before the router looked at them. More of them at
+/// one time are a flood ("rapid reset"), and end the connection. Honest callers take back all they
+/// have when their deadlines pass while the router is overloaded: with 100, and 128 callers on a
+/// connection, theirs were ended, and with them calls that would have been answered. Each holds some
+/// kilobytes.
+const PENDING_RESETS_MAX: usize = 1_024;
+
+/// Streams of one connection that this side had to reset because its caller broke the protocol,
+/// since it began. A library that does so now and then is borne, one that does nothing else is not.
+const OWN_RESETS_MAX: usize = 1_024;
+
+// There is no largest age of a connection: a Pipeline is one call for as long as its caller lives,
+// and one that is cut leaves outcomes unknown. Who has to spread callers over new routers restarts
+// the old ones, which drain.
+
 /// Flow-control windows: what a fast caller on a long line may have on the wire.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// See [`STREAM_WINDOW_BYTES`]; for all streams of a connection together.
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-/// A connection that is silent for so long is asked whether it lives.
+/// A connection that is silent for so long is asked whether it lives. (So TCP need not ask; what has
+/// not begun HTTP/2 yet has a limit of its own, see [`linger`](crate::linger).)
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long it may take to answer.
@@ -84,7 +110,7 @@ pub async fn serve(
     router: Router,
     listeners: Listeners,
     registry: Arc<Registry>,
-    sweepers: Arc<dyn Sweepers>,
+    (sweepers, movers): (Arc<dyn Sweepers>, Arc<dyn Movers>),
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let calls = router.calls.clone();
@@ -107,10 +133,14 @@ pub async fn serve(
     let public = builder()
         .add_routes(public_routes.into())
         .serve_with_incoming_shutdown(
-            connections::accept(listeners.public, calls.budgets.connections.clone()),
+            connections::accept(
+                listeners.public,
+                calls.budgets.connections.clone(),
+                calls.draining.clone(),
+            ),
             calls.draining.clone().cancelled_owned(),
         );
-    let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers));
+    let admin_service = AdminServer::new(AdminService::new(calls.clone(), sweepers, movers));
     let admin_routes = standard_routes(health, admin_server::SERVICE_NAME)?
         .add_service(admin_service)
         .into_axum_router()
@@ -146,6 +176,10 @@ pub async fn serve(
 fn builder() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(OWN_RESETS_MAX))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

@@ -22,6 +22,8 @@ pub struct RouterSettings {
     /// the disk. More help where a commit takes long; with hundreds the fence triples the server's
     /// work per write.
     pub write_connections: usize,
+    /// Connections for scans of each master and each replica, opened with the first scan.
+    pub scan_connections: usize,
     /// Keys that may wait in one lane before it answers RESOURCE_EXHAUSTED.
     pub queue_keys_max: usize,
     /// Bytes of keys and values that may wait in one lane.
@@ -31,9 +33,18 @@ pub struct RouterSettings {
     pub statement_timeout: Duration,
     /// Whether an EVENTUAL read goes to the master where no replica answers.
     pub eventual_falls_back_to_master: bool,
+    /// How often a heartbeat is written at each master, and every server of a shard looked at.
+    pub heartbeat: Duration,
+    /// How long a SESSION read waits for a replica to have what its token names, before the master
+    /// answers. Zero: not at all.
+    pub session_wait: Duration,
+    /// How long a replica that does not follow its master may serve EVENTUAL reads.
+    pub replica_unusable_after: Duration,
     /// How often each shard's fence is looked at when nothing disagrees. It bounds how long a
     /// router with no traffic believes an old map; correctness never depends on it.
     pub map_poll: Duration,
+    /// Whether a promoted server is adopted as soon as that may be; else an operator says when.
+    pub adopts_automatically: bool,
     /// Requests that one Pipeline stream may have in flight; more wait in the network.
     pub pipeline_requests_max: usize,
     /// Bytes of answers that one Pipeline stream may leave unread before its reads are refused.
@@ -57,11 +68,16 @@ impl Default for RouterSettings {
             request_timeout: Duration::from_secs(5),
             read_connections: 2,
             write_connections: 2,
+            scan_connections: 2,
             queue_keys_max: 16_384,
             queue_bytes_max: 64 << 20,
             statement_timeout: Duration::from_secs(10),
             eventual_falls_back_to_master: true,
+            heartbeat: Duration::from_millis(200),
+            session_wait: Duration::from_millis(200),
+            replica_unusable_after: Duration::from_secs(60),
             map_poll: Duration::from_secs(1),
+            adopts_automatically: true,
             pipeline_requests_max: 4_096,
             pipeline_answer_bytes_max: 64 << 20,
             connections_max: 4_096,

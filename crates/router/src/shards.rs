@@ -1,164 +1,51 @@
 //! What all parts of a router share: the map, and each shard's queues and state.
 
+mod change;
+mod choose;
 mod dispatch;
+mod server;
+mod shard;
 
-use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
-use freehold_core::{SCHEMA_VERSION, ShardId, ShardIdentity, ShardMap, Slot};
-use tokio::{
-    sync::{Notify, oneshot, watch},
-    time::timeout,
-};
+use freehold_core::{SCHEMA_VERSION, Service, ShardId, ShardIdentity, ShardMap, Slot};
+use tokio::time::Instant;
 
+pub use self::{
+    server::{Carries, ServerLanes, Standing},
+    shard::Shard,
+};
 use crate::{
-    batch::Place,
-    handover::{HOLD_MAX, Handover, Handovers},
-    metrics::OperationMetrics,
-    queue::{Arrivals, Queue, QueueLimits},
-    request::Kind,
+    batch::Place, grows::Grows, handover::Handovers, metrics::OperationMetrics, request::Needs,
+    settings::RouterSettings,
 };
 
-/// Whether a shard or a server may be used, and why not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Nothing has come back yet.
-    Starting,
-    /// It answers and belongs here.
-    Usable,
-    /// It does not answer.
-    Down(Arc<str>),
-    /// It answers, and somebody must mend something first.
-    Unfit(Arc<str>),
+/// How reads are served, as the config has it.
+#[derive(Debug, Clone)]
+pub struct ReadSettings {
+    /// Whether an EVENTUAL read goes to the master where no replica answers.
+    pub eventual_falls_back_to_master: bool,
+    /// How often a heartbeat is written, and each server looked at.
+    pub heartbeat: Duration,
+    /// How long a SESSION read waits for a replica before the master answers.
+    pub session_wait: Duration,
+    /// How long a replica that does not follow the master may serve EVENTUAL reads.
+    pub replica_unusable_after: Duration,
 }
 
-impl Standing {
-    /// Why it is not used; empty if it is.
-    #[must_use]
-    pub fn reason(&self) -> Arc<str> {
-        match self {
-            Self::Starting => "not reached yet".into(),
-            Self::Usable => "".into(),
-            Self::Down(reason) | Self::Unfit(reason) => reason.clone(),
-        }
-    }
-}
-
-/// What a lane carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carries {
-    /// Get and Ttl.
-    Reads,
-    /// Put, Delete and Expire.
-    Writes,
-    /// Scan and Inspect, which may take longer than a request on one key should wait.
-    Scans,
-}
-
-impl Carries {
-    /// The word in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reads => "reads",
-            Self::Writes => "writes",
-            Self::Scans => "scans",
-        }
-    }
-}
-
-/// The queues of one server's lanes.
-#[derive(Debug)]
-pub struct ServerLanes {
-    /// Host and port, or a file.
-    pub address: Arc<str>,
-    /// Get and Ttl.
-    pub reads: Arc<Queue>,
-    /// Put, Delete and Expire; nobody serves a replica's.
-    pub writes: Arc<Queue>,
-    /// Scan and Inspect, which may take longer than a request on one key should wait.
-    pub scans: Arc<Queue>,
-    /// What its lanes found.
-    pub standing: ArcSwap<Standing>,
-    /// How many connections its lanes may have.
-    pub connections: usize,
-    /// How many of them are open.
-    pub open: AtomicUsize,
-}
-
-impl ServerLanes {
-    /// Empty queues of lanes that have so many connections together.
-    #[must_use]
-    pub fn new(
-        address: &str,
-        connections: usize,
-        limits: QueueLimits,
-        arrivals: &Arc<Arrivals>,
-    ) -> Self {
-        let queue = || Arc::new(Queue::new(limits, arrivals.clone()));
+impl From<&RouterSettings> for ReadSettings {
+    fn from(settings: &RouterSettings) -> Self {
         Self {
-            address: address.into(),
-            reads: queue(),
-            writes: queue(),
-            connections,
-            scans: queue(),
-            standing: ArcSwap::from_pointee(Standing::Starting),
-            open: AtomicUsize::new(0),
+            eventual_falls_back_to_master: settings.eventual_falls_back_to_master,
+            heartbeat: settings.heartbeat,
+            session_wait: settings.session_wait,
+            replica_unusable_after: settings.replica_unusable_after,
         }
     }
-
-    /// The queue of the lane that carries operations of this kind. All writes of a shard have one
-    /// lane, so those to one key keep their order.
-    #[must_use]
-    pub fn queue(&self, kind: Kind) -> &Arc<Queue> {
-        match kind {
-            Kind::Get | Kind::Ttl => &self.reads,
-            Kind::Put | Kind::Delete | Kind::Expire => &self.writes,
-            Kind::Scan | Kind::Inspect => &self.scans,
-        }
-    }
-
-    /// The queues of all lanes.
-    #[must_use]
-    pub const fn queues(&self) -> [(Carries, &Arc<Queue>); 3] {
-        [
-            (Carries::Reads, &self.reads),
-            (Carries::Writes, &self.writes),
-            (Carries::Scans, &self.scans),
-        ]
-    }
-
-    /// Whether requests may be sent to it.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        **self.standing.load() == Standing::Usable
-    }
-
-    /// Notes what a lane found.
-    pub fn set_standing(&self, standing: Standing) {
-        if **self.standing.load() != standing {
-            self.standing.store(Arc::new(standing));
-        }
-    }
-}
-
-/// One shard as this router sees it.
-#[derive(Debug)]
-pub struct Shard {
-    /// Its name in the config.
-    pub name: Arc<str>,
-    /// The server that takes writes.
-    pub master: ServerLanes,
-    /// Servers that copy it.
-    pub replicas: Vec<ServerLanes>,
-    /// Where the round robin over replicas is.
-    pub next_replica: AtomicUsize,
-    /// Wakes the task that loads this shard's claims.
-    pub reload: Notify,
-    /// How many loads have ended.
-    pub loads: watch::Sender<u64>,
-    /// Where its operations are counted.
-    pub operations: Arc<OperationMetrics>,
 }
 
 /// Shared by all lanes, loaders and services of a router.
@@ -169,15 +56,15 @@ pub struct Shards {
     /// Slots whose writes wait. A lane that sees a map sees its handovers too, if it looks at the
     /// map first.
     handovers: ArcSwap<Handovers>,
-    /// In the order of the config and of the map.
-    pub shards: Vec<Shard>,
+    /// In the order of the map, those that left the config included.
+    pub shards: Grows<Shard>,
     /// Of the first master that answered, and whose master that was.
     cluster_id: OnceLock<(u64, ShardId)>,
     /// Held while a new map is made of the old one.
-    map_change: std::sync::Mutex<()>,
+    map_change: Mutex<()>,
     /// Where operations are counted that no shard serves.
     pub unrouted: Arc<OperationMetrics>,
-    eventual_falls_back_to_master: bool,
+    settings: ReadSettings,
 }
 
 impl Shards {
@@ -186,17 +73,17 @@ impl Shards {
     pub fn new(
         shards: Vec<Shard>,
         unrouted: Arc<OperationMetrics>,
-        eventual_falls_back_to_master: bool,
+        settings: ReadSettings,
     ) -> Self {
         let map = ShardMap::new(shards.iter().map(|shard| shard.name.clone()));
         Self {
             map: ArcSwap::from_pointee(map),
             handovers: ArcSwap::default(),
-            shards,
+            shards: shards.into_iter().collect(),
             cluster_id: OnceLock::new(),
-            map_change: std::sync::Mutex::default(),
+            map_change: Mutex::default(),
             unrouted,
-            eventual_falls_back_to_master,
+            settings,
         }
     }
 
@@ -206,85 +93,59 @@ impl Shards {
         &self.shards[shard.index()]
     }
 
-    /// Swaps the map for what `change` makes of it. Slots that change hands begin a handover.
-    pub fn change_map(self: &Arc<Self>, change: impl FnOnce(&ShardMap) -> ShardMap) {
-        let _one_at_a_time = self.lock_map();
-        let before = self.map.load();
-        let next = change(&before);
-        let departures = before.departures(&next);
-        let mut handovers = Handovers::clone(&self.handovers.load());
-        let mut begun = Vec::new();
-        for (former, slots) in departures {
-            let (more, handover) = handovers.with(slots);
-            handovers = more;
-            begun.push((former, handover));
-        }
-        // Before the map: whoever sees the new owner sees that its writes wait.
-        self.handovers.store(Arc::new(handovers));
-        let generation = next.generation();
-        self.map.store(Arc::new(next));
-        for (former, handover) in begun {
-            let passed = self.shard(former).master.writes.barrier(generation);
-            tokio::spawn(self.clone().end_handover(handover, passed));
-        }
+    /// The server that leads a shard, as far as this router knows.
+    #[must_use]
+    pub fn leader(&self, shard: ShardId) -> &ServerLanes {
+        &self.shard(shard).servers[self.map.load().shard(shard).leader]
     }
 
-    /// Lets the new owners' lanes go on once the lane of the former owner has passed its barrier, or
-    /// is gone.
-    async fn end_handover(
-        self: Arc<Self>,
-        ended: Arc<Handover>,
-        mut passed: oneshot::Receiver<()>,
-    ) {
-        // It is dropped where it is passed, or with the lane and everything that it had.
-        if timeout(HOLD_MAX, &mut passed).await.is_err() {
-            {
-                let _nothing_returns_meanwhile = self.lock_map();
-                ended.give_up();
-            }
-            self.wake_writers();
-            drop(passed.await);
-        }
-        {
-            let _one_at_a_time = self.lock_map();
-            let left = self.handovers.load().without(&ended);
-            self.handovers.store(Arc::new(left));
-        }
-        self.wake_writers();
+    /// Each server of a shard at its place, and whether it leads by this map; those that left the
+    /// config, too.
+    pub fn servers<'a>(
+        &'a self,
+        map: &ShardMap,
+        shard: ShardId,
+    ) -> impl Iterator<Item = (&'a ServerLanes, bool)> + use<'a> {
+        let leader = map.shard(shard).leader;
+        let servers = self.shard(shard).servers.iter().enumerate();
+        servers.map(move |(index, server)| (server, index == leader))
     }
 
-    fn wake_writers(&self) {
-        for shard in &self.shards {
-            shard.master.writes.wake();
-        }
+    /// Each server of a shard in the config of now, and whether it leads by this map.
+    pub fn servers_now<'a>(
+        &'a self,
+        map: &ShardMap,
+        shard: ShardId,
+    ) -> impl Iterator<Item = (&'a ServerLanes, bool)> + use<'a> {
+        let servers = self.servers(map, shard);
+        servers.filter(|(server, _)| !server.is_retired())
     }
 
-    fn lock_map(&self) -> std::sync::MutexGuard<'_, ()> {
-        let lock = self.map_change.lock();
-        lock.unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Where requests belong, for the lanes of a shard that look at this map: it must have been
+    /// Where requests belong, for the lanes of a server that look at this map: it must have been
     /// loaded before this is called.
     pub fn places<'a>(
         &self,
         map: &'a ShardMap,
         shard: ShardId,
-    ) -> impl Fn(Slot, bool) -> Place + use<'a> {
+        server: usize,
+    ) -> impl Fn(Slot, Needs) -> Place + use<'a> {
         let handovers = self.handovers.load_full();
-        move |slot, write| {
-            if !map.serves(shard, slot, write) {
-                Place::Elsewhere
-            } else if write && handovers.hold(slot) {
-                Place::HereLater
-            } else {
-                Place::Here
+        let leads = map.shard(shard).leader == server;
+        move |slot, needs| {
+            let writes = needs == Needs::Writes;
+            match map.service(shard, slot, writes) {
+                Service::Elsewhere => Place::Elsewhere,
+                _ if !(leads || needs == Needs::Anyone) => Place::Elsewhere,
+                Service::Later => Place::HereLater,
+                _ if writes && handovers.hold(slot) => Place::HereLater,
+                Service::Logs => Place::HereLogged,
+                Service::Serves => Place::Here,
             }
         }
     }
 
     /// Whether a server belongs to this cluster and shard and has tables that are known here. The
-    /// first master decides which cluster this is.
+    /// first server that led a shard decides which cluster this is.
     ///
     /// # Errors
     /// What is wrong and what to do, in words.
@@ -292,7 +153,7 @@ impl Shards {
         &self,
         shard: ShardId,
         identity: &ShardIdentity,
-        is_master: bool,
+        leads: bool,
     ) -> Result<(), String> {
         let name = &self.shard(shard).name;
         if identity.schema_version == 0 {
@@ -311,7 +172,7 @@ impl Shards {
                 identity.name
             ));
         }
-        let (known, first) = match (self.cluster_id.get(), is_master) {
+        let (known, first) = match (self.cluster_id.get(), leads) {
             (Some(known), _) => *known,
             (None, true) => *self.cluster_id.get_or_init(|| (identity.cluster_id, shard)),
             (None, false) => return Err("no master was reached yet to compare with".into()),
@@ -326,6 +187,33 @@ impl Shards {
             ));
         }
         Ok(())
+    }
+
+    /// The cluster, once some server has decided which it is.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<u64> {
+        self.cluster_id.get().map(|(cluster_id, _)| *cluster_id)
+    }
+
+    /// Whether some server has decided which cluster this is.
+    #[must_use]
+    pub fn is_cluster_known(&self) -> bool {
+        self.cluster_id.get().is_some()
+    }
+
+    /// Waits until it is certain whether the server at this place of the config has led its shard
+    /// up to this moment. It may take as long as a look at each server.
+    pub async fn still_leads(&self, shard: ShardId, place: usize) -> bool {
+        let now = Instant::now();
+        let mut confirmed = self.shard(shard).confirmed.subscribe();
+        self.shard(shard).look_around.notify_one();
+        let leads = |(leader, since): (usize, Instant)| {
+            (leader != place || since >= now).then_some(leader == place)
+        };
+        let decided = confirmed.wait_for(|seen| seen.is_some_and(|seen| leads(seen).is_some()));
+        // An error means that the loader is gone: the router is shutting down.
+        let seen = decided.await.ok().and_then(|seen| *seen);
+        seen.is_some_and(|(leader, _)| leader == place)
     }
 
     /// Asks for the shard's claims and waits until they were looked at once more.

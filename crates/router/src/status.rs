@@ -25,14 +25,17 @@ const RETRY_OVERLOADED: Duration = Duration::from_millis(500);
 /// When to try again after an unavailable shard: about as often as lanes try to reach it.
 const RETRY_UNAVAILABLE: Duration = Duration::from_millis(200);
 
+/// When to try again where a move or a plan has to end first.
+const RETRY_OCCUPIED: Duration = Duration::from_secs(5);
+
 /// The reason that stands in the `ErrorInfo`.
 #[must_use]
 pub const fn reason(failure: &Failure) -> &'static str {
     match failure {
         Failure::Invalid { .. } => "INVALID",
-        Failure::Unimplemented(_) => "UNIMPLEMENTED",
         Failure::Full { .. } => "QUEUE_FULL",
         Failure::Overloaded { .. } => "ROUTER_FULL",
+        Failure::Occupied { .. } => "ROUTER_OCCUPIED",
         Failure::DeadlineBeforeSending { .. } => "DEADLINE_BEFORE_SENDING",
         Failure::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
         Failure::ReadTimedOut { .. } => "READ_TIMED_OUT",
@@ -47,6 +50,7 @@ pub const fn reason(failure: &Failure) -> &'static str {
             Refusal::Full => "DATABASE_FULL",
             Refusal::Other => "DATABASE_ERROR",
         },
+        Failure::SessionLost { .. } => "SESSION_LOST",
         Failure::AskAgain => "ASK_AGAIN",
         Failure::ShuttingDown => "SHUTTING_DOWN",
     }
@@ -57,13 +61,14 @@ pub const fn reason(failure: &Failure) -> &'static str {
 pub const fn code(failure: &Failure) -> Code {
     match failure {
         Failure::Invalid { .. } => Code::InvalidArgument,
-        Failure::Unimplemented(_) => Code::Unimplemented,
-        Failure::Full { .. } | Failure::Overloaded { .. } => Code::ResourceExhausted,
+        Failure::Full { .. } | Failure::Overloaded { .. } | Failure::Occupied { .. } => {
+            Code::ResourceExhausted
+        }
         Failure::DeadlineBeforeSending { .. } | Failure::ReadTimedOut { .. } => {
             Code::DeadlineExceeded
         }
         Failure::OutcomeUnknown { .. } => Code::Unknown,
-        Failure::Misconfigured(_) => Code::FailedPrecondition,
+        Failure::Misconfigured(_) | Failure::SessionLost { .. } => Code::FailedPrecondition,
         Failure::Refused { refusal, .. } => match refusal {
             Refusal::Busy | Refusal::ReadOnly | Refusal::Full | Refusal::Other => Code::Unavailable,
             Refusal::Schema | Refusal::Denied | Refusal::TooLarge => Code::FailedPrecondition,
@@ -79,6 +84,7 @@ pub const fn code(failure: &Failure) -> Code {
 const fn retry_after(failure: &Failure) -> Option<Duration> {
     match (code(failure), failure) {
         (_, Failure::Overloaded { .. }) => Some(RETRY_OVERLOADED),
+        (_, Failure::Occupied { .. }) => Some(RETRY_OCCUPIED),
         (Code::ResourceExhausted, _) => Some(RETRY_FULL),
         (Code::Unavailable, Failure::AskAgain) => Some(Duration::ZERO),
         (Code::Unavailable, _) => Some(RETRY_UNAVAILABLE),
@@ -126,6 +132,7 @@ fn details(failure: &Failure) -> ErrorDetails {
     match failure {
         Failure::Full { shard, .. }
         | Failure::Unavailable { shard, .. }
+        | Failure::SessionLost { shard }
         | Failure::Refused { shard, .. }
         | Failure::DeadlineBeforeSending { shard }
         | Failure::ReadTimedOut { shard } => {

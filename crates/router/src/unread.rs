@@ -19,7 +19,7 @@ const OURS: &str = "/freehold.";
 
 /// Every method of ours by its name in the metrics, on either listener. What callers call besides
 /// shares one name: they could call anything.
-const METHODS: [&str; 13] = [
+const METHODS: [&str; 20] = [
     "Get",
     "Put",
     "Delete",
@@ -31,8 +31,15 @@ const METHODS: [&str; 13] = [
     "Pipeline",
     "Explain",
     "ListShards",
+    "Adopt",
     "ListSweepers",
     "PauseSweepers",
+    "PlanMoves",
+    "StartMove",
+    "GetMove",
+    "ListMoves",
+    "ResumeMoves",
+    "CancelMoves",
 ];
 
 /// The name of all methods that there are not.

@@ -1,12 +1,18 @@
 //! From the wire to an operation: every limit is checked here, and nothing that breaks one reaches
-//! a queue.
+//! a queue. Requests of one key stand in this file, those of many in `many.rs`, and those of no key in
+//! `moves.rs`.
 
-use std::time::Duration;
+mod many;
+pub mod moves;
+#[cfg(test)]
+mod tests;
+
+use std::{ops::RangeInclusive, time::Duration};
 
 use bytes::Bytes;
 use freehold_core::{
-    Key,
-    limits::{TTL_MAX, TTL_MIN, VALUE_BYTES_MAX},
+    Key, Slot, Token,
+    limits::{SESSION_TOKEN_BYTES_MAX, TTL_MAX, TTL_MIN, VALUE_BYTES_MAX},
 };
 use freehold_proto::v1;
 use freehold_storage::{ExpireRow, PutRow};
@@ -15,6 +21,8 @@ use crate::{
     failure::Failure,
     request::{Level, Operation},
 };
+
+pub use self::many::{Scan, batch_get, scan};
 
 /// `Duration.nanos` is below it.
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
@@ -65,7 +73,7 @@ impl Validator {
 /// A GET and who may answer it.
 ///
 /// # Errors
-/// [`Failure::Invalid`], [`Failure::Unimplemented`].
+/// [`Failure::Invalid`].
 pub fn get(request: v1::GetRequest) -> Result<(Operation, Level), Failure> {
     let level = level(request.read.as_ref())?;
     Ok((Operation::Get(Key::new(request.key)?), level))
@@ -74,7 +82,7 @@ pub fn get(request: v1::GetRequest) -> Result<(Operation, Level), Failure> {
 /// A TTL and who may answer it.
 ///
 /// # Errors
-/// [`Failure::Invalid`], [`Failure::Unimplemented`].
+/// [`Failure::Invalid`].
 pub fn ttl(request: v1::TtlRequest) -> Result<(Operation, Level), Failure> {
     let level = level(request.read.as_ref())?;
     Ok((Operation::Ttl(Key::new(request.key)?), level))
@@ -103,8 +111,7 @@ pub fn expire(request: v1::ExpireRequest) -> Result<Operation, Failure> {
 /// Who may answer a read.
 ///
 /// # Errors
-/// [`Failure::Invalid`] where the options contradict each other, [`Failure::Unimplemented`] for the
-/// finer levels.
+/// [`Failure::Invalid`] where the options contradict each other, or are not what they should be.
 pub fn level(read: Option<&v1::ReadOptions>) -> Result<Level, Failure> {
     let Some(read) = read else {
         return Ok(Level::Strong);
@@ -113,7 +120,7 @@ pub fn level(read: Option<&v1::ReadOptions>) -> Result<Level, Failure> {
         return Err(Failure::invalid(
             "read.consistency",
             format!(
-                "consistency {} is not known: use STRONG or EVENTUAL",
+                "consistency {} is not known: use STRONG, EVENTUAL, BOUNDED_STALENESS or SESSION",
                 read.consistency
             ),
         ));
@@ -134,13 +141,85 @@ pub fn level(read: Option<&v1::ReadOptions>) -> Result<Level, Failure> {
     match consistency {
         v1::Consistency::Unspecified | v1::Consistency::Strong => Ok(Level::Strong),
         v1::Consistency::Eventual => Ok(Level::Eventual),
-        v1::Consistency::BoundedStaleness => Err(Failure::Unimplemented(
-            "BOUNDED_STALENESS is not there yet: use STRONG or EVENTUAL",
-        )),
-        v1::Consistency::Session => Err(Failure::Unimplemented(
-            "SESSION is not there yet: use STRONG or EVENTUAL",
-        )),
+        v1::Consistency::BoundedStaleness => max_staleness(read.max_staleness).map(Level::Bounded),
+        v1::Consistency::Session => session(&read.session_token),
     }
+}
+
+/// How old an answer may be.
+fn max_staleness(asked: Option<prost_types::Duration>) -> Result<Duration, Failure> {
+    let wrong = |problem: &str| {
+        let field = "read.max_staleness";
+        Failure::invalid(
+            field,
+            format!("max_staleness {problem}: say how old an answer may be"),
+        )
+    };
+    let asked = asked.ok_or_else(|| wrong("is missing"))?;
+    duration(asked).map_err(wrong)
+}
+
+/// How long the caller of a pipelined request waits. What is no time that anybody could wait for is
+/// over already.
+#[must_use]
+pub fn timeout(asked: Option<prost_types::Duration>) -> Duration {
+    asked.map_or(Duration::MAX, |asked| duration(asked).unwrap_or_default())
+}
+
+/// Not by prost's conversion: it makes sense of parts that contradict each other, such as 2 s less
+/// 1 ns, and overflows on the smallest number of seconds.
+fn duration(wire: prost_types::Duration) -> Result<Duration, &'static str> {
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(wire.seconds), u32::try_from(wire.nanos)) else {
+        return Err("is negative");
+    };
+    if nanos >= NANOS_PER_SECOND {
+        return Err("has a second or more in nanos");
+    }
+    Ok(Duration::new(seconds, nanos))
+}
+
+fn session(token: &[u8]) -> Result<Level, Failure> {
+    let wrong = |problem: String| Failure::invalid("read.session_token", problem);
+    if token.is_empty() {
+        return Err(wrong(
+            "session_token is empty: CONSISTENCY_SESSION needs the token of a write".to_owned(),
+        ));
+    }
+    let bytes = token.len();
+    if bytes > SESSION_TOKEN_BYTES_MAX {
+        return Err(wrong(format!(
+            "session_token has {bytes} bytes: at most {SESSION_TOKEN_BYTES_MAX} are allowed"
+        )));
+    }
+    match Token::parse_all(token) {
+        Ok(tokens) => Ok(Level::Session(tokens.into())),
+        Err(error) => Err(wrong(format!("session_token is none: {error}"))),
+    }
+}
+
+/// The slots that a scan walks.
+///
+/// # Errors
+/// [`Failure::Invalid`] unless both ends are slots, in their order.
+pub fn slots(range: Option<v1::SlotRange>) -> Result<RangeInclusive<Slot>, Failure> {
+    let Some(v1::SlotRange { first, last }) = range else {
+        return Ok(Slot::FIRST..=Slot::LAST);
+    };
+    let slot = |field, number: u32| {
+        u16::try_from(number).map(Slot).map_err(|_| {
+            let problem = format!("{field} is {number}: slots are 0 to {}", Slot::LAST);
+            Failure::invalid(field, problem)
+        })
+    };
+    let slots = slot("slots.first", first)?..=slot("slots.last", last)?;
+    if slots.is_empty() {
+        let problem = format!(
+            "slots.last is {last}: slots.first, which is {first}, to {}",
+            Slot::LAST
+        );
+        return Err(Failure::invalid("slots.last", problem));
+    }
+    Ok(slots)
 }
 
 /// Whole milliseconds to live, rounded up: nothing expires before it was told to.
@@ -159,20 +238,23 @@ pub fn ttl_ms(ttl: Option<prost_types::Duration>) -> Result<Option<u64>, Failure
             ),
         )
     };
-    // Not by prost's conversion: it makes sense of parts that contradict each other, such as 2 s
-    // less 1 ns, and overflows on the smallest number of seconds.
-    let (Ok(seconds), Ok(nanos)) = (u64::try_from(ttl.seconds), u32::try_from(ttl.nanos)) else {
-        return Err(wrong());
-    };
-    if nanos >= NANOS_PER_SECOND {
-        return Err(wrong());
-    }
-    let duration = Duration::new(seconds, nanos);
+    let duration = duration(ttl).map_err(|_| wrong())?;
     if duration.is_zero() || duration > TTL_MAX {
         return Err(wrong());
     }
     let ms = duration.max(TTL_MIN).as_nanos().div_ceil(1_000_000);
     u64::try_from(ms).map(Some).map_err(|_| wrong())
+}
+
+/// A duration as the wire has it, in whole microseconds rounded up: what is said of an age is never
+/// less than what is known.
+#[must_use]
+pub fn wire_duration(duration: Duration) -> prost_types::Duration {
+    let micros = duration.as_nanos().div_ceil(1_000);
+    prost_types::Duration {
+        seconds: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(micros % 1_000_000 * 1_000).unwrap_or(0),
+    }
 }
 
 /// Milliseconds to live as the wire has them.
@@ -183,76 +265,4 @@ pub fn wire_ttl(ttl_ms: Option<u64>) -> Option<prost_types::Duration> {
         seconds: i64::try_from(ms / 1_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ttl_of(seconds: i64, nanos: i32) -> Result<Option<u64>, Failure> {
-        ttl_ms(Some(prost_types::Duration { seconds, nanos }))
-    }
-
-    #[test]
-    fn a_ttl_is_1_ms_to_100_years_rounded_up() {
-        assert_eq!(ttl_ms(None), Ok(None));
-        assert_eq!(ttl_of(0, 1), Ok(Some(1)));
-        assert_eq!(ttl_of(0, 1_000_001), Ok(Some(2)));
-        let longest = i64::try_from(TTL_MAX.as_secs()).unwrap();
-        assert_eq!(ttl_of(longest, 0), Ok(Some(3_155_760_000_000)));
-        let contradictory = [(2, -1), (-1, 2), (1, 1_000_000_000), (1, i32::MAX)];
-        let outside = [
-            (0, 0),
-            (-1, 0),
-            (0, -1),
-            (longest, 1),
-            (i64::MAX, 0),
-            (i64::MIN, 0),
-        ];
-        for (seconds, nanos) in outside.into_iter().chain(contradictory) {
-            let failure = ttl_of(seconds, nanos).unwrap_err();
-            assert!(
-                matches!(failure, Failure::Invalid { field: "ttl", .. }),
-                "{failure}"
-            );
-        }
-    }
-
-    #[test]
-    fn values_up_to_the_limit_are_taken() {
-        let put = |bytes| {
-            let value = Bytes::from(vec![0; bytes]);
-            Validator::new(10).put(
-                v1::PutRequest {
-                    key: "k".into(),
-                    value,
-                    ttl: None,
-                },
-                1,
-            )
-        };
-        assert!(put(0).is_ok() && put(9).is_ok() && put(10).is_ok());
-        assert!(put(11).unwrap_err().to_string().contains("11 bytes"));
-    }
-
-    #[test]
-    fn options_that_contradict_the_level_are_refused() {
-        let options = |consistency: v1::Consistency, session_token: &'static str| {
-            let session_token = Bytes::from(session_token);
-            level(Some(&v1::ReadOptions {
-                consistency: consistency.into(),
-                max_staleness: None,
-                session_token,
-            }))
-        };
-        assert_eq!(options(v1::Consistency::Eventual, ""), Ok(Level::Eventual));
-        assert!(matches!(
-            options(v1::Consistency::Strong, "t"),
-            Err(Failure::Invalid { .. })
-        ));
-        assert!(matches!(
-            options(v1::Consistency::Session, "t"),
-            Err(Failure::Unimplemented(_))
-        ));
-    }
 }

@@ -1,7 +1,7 @@
 //! Where a server is: `mysql://user:password@host:3306/database?ssl_mode=...` or
 //! `sqlite:///path/to/file`.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -38,6 +38,8 @@ pub struct MysqlTarget {
     pub ssl_mode: SslMode,
     /// A PEM file of certificate authorities, instead of the public ones.
     pub ssl_ca: Option<PathBuf>,
+    /// Whether it may be promoted: `promote=never` says that it will not be, whatever happens.
+    pub may_lead: bool,
 }
 
 /// Where a password comes from.
@@ -79,7 +81,9 @@ pub enum DsnError {
     #[error("{0} is missing: write mysql://USER@HOST:3306/DATABASE")]
     Missing(&'static str),
     /// A parameter that is not known.
-    #[error("unknown parameter '{0}': known are password_file, password_env, ssl_mode and ssl_ca")]
+    #[error(
+        "unknown parameter '{0}': known are password_file, password_env, ssl_mode, ssl_ca and promote"
+    )]
     Parameter(String),
     /// A parameter with a value that is not known.
     #[error("{name} is '{value}': {expected}")]
@@ -91,6 +95,20 @@ pub enum DsnError {
         /// What it may say.
         expected: &'static str,
     },
+    /// A parameter that stands there twice.
+    #[error("{0} stands there twice: give it once")]
+    Twice(String),
+    /// A part whose %-escapes are not UTF-8.
+    #[error("{0} is not UTF-8 once its %-escapes are read: nobody could tell what it names")]
+    NotUtf8(&'static str),
+    /// A part that nobody would look at.
+    #[error(
+        "'#' ends a DSN, and something stands behind it: write %23 for a '#' that belongs to it"
+    )]
+    Fragment,
+    /// A part that a file does not have.
+    #[error("a file has no {0}: write sqlite:///PATH/TO/FILE, with three slashes")]
+    NotOfAFile(&'static str),
     /// More than one password.
     #[error("more than one of password, password_file and password_env: give one")]
     Passwords,
@@ -103,6 +121,9 @@ impl Dsn {
     /// [`DsnError`], which names the part, its value and what to write instead.
     pub fn parse(text: &str) -> Result<Self, DsnError> {
         let url = Url::parse(text).map_err(|error| DsnError::Url(error.to_string()))?;
+        if url.fragment().is_some() {
+            return Err(DsnError::Fragment);
+        }
         let target = match url.scheme() {
             "mysql" | "mariadb" => Target::Mysql(mysql_target(&url)?),
             "sqlite" => Target::Sqlite(sqlite_path(&url)?),
@@ -116,6 +137,15 @@ impl Dsn {
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self {
             target: Target::Sqlite(path.into()),
+        }
+    }
+
+    /// Whether the server may ever lead its shard.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        match &self.target {
+            Target::Mysql(target) => target.may_lead,
+            Target::Sqlite(_) => true,
         }
     }
 
@@ -176,7 +206,13 @@ impl fmt::Debug for Password {
 }
 
 fn sqlite_path(url: &Url) -> Result<PathBuf, DsnError> {
-    let path = decode(url.path());
+    if url.host_str().is_some_and(|host| !host.is_empty()) {
+        return Err(DsnError::NotOfAFile("host"));
+    }
+    if url.query().is_some() {
+        return Err(DsnError::NotOfAFile("parameters"));
+    }
+    let path = decode("the file", url.path())?;
     if path.trim_matches('/').is_empty() {
         return Err(DsnError::Missing("the file"));
     }
@@ -185,25 +221,32 @@ fn sqlite_path(url: &Url) -> Result<PathBuf, DsnError> {
 
 fn mysql_target(url: &Url) -> Result<MysqlTarget, DsnError> {
     let host = url.host_str().filter(|host| !host.is_empty());
-    let database = decode(url.path().trim_start_matches('/'));
+    let database = decode("the database", url.path().trim_start_matches('/'))?;
     if database.is_empty() || database.contains('/') {
         return Err(DsnError::Missing("the database"));
     }
     if url.username().is_empty() {
         return Err(DsnError::Missing("the user"));
     }
-    let mut passwords: Vec<Password> = url
-        .password()
-        .map(|text| Password::Inline(decode(text)))
-        .into_iter()
-        .collect();
+    let mut passwords = Vec::new();
+    if let Some(text) = url.password() {
+        passwords.push(Password::Inline(decode("the password", text)?));
+    }
+    decode("a parameter", url.query().unwrap_or_default())?;
     let mut ssl_mode = None;
     let mut ssl_ca = None;
+    let mut may_lead = true;
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in url.query_pairs() {
+        if seen.contains(&name) {
+            return Err(DsnError::Twice(name.into_owned()));
+        }
+        seen.push(name.clone());
         match &*name {
             "password_file" => passwords.push(Password::File(PathBuf::from(&*value))),
             "password_env" => passwords.push(Password::Env(value.into_owned())),
             "ssl_mode" => ssl_mode = Some(parse_ssl_mode(&value)?),
+            "promote" => may_lead = parse_promote(&value)?,
             "ssl_ca" => ssl_ca = Some(PathBuf::from(&*value)),
             other => return Err(DsnError::Parameter(other.to_owned())),
         }
@@ -223,12 +266,26 @@ fn mysql_target(url: &Url) -> Result<MysqlTarget, DsnError> {
             .trim_matches(['[', ']'])
             .to_owned(),
         port: url.port().unwrap_or(3306),
-        user: decode(url.username()),
+        user: decode("the user", url.username())?,
         password: passwords.pop().unwrap_or(Password::None),
         database,
         ssl_mode: ssl_mode.unwrap_or(verify_if_ca),
         ssl_ca,
+        may_lead,
     })
+}
+
+/// Whether the server may be promoted.
+fn parse_promote(value: &str) -> Result<bool, DsnError> {
+    match value {
+        "yes" => Ok(true),
+        "never" => Ok(false),
+        other => Err(DsnError::Value {
+            name: "promote",
+            value: other.to_owned(),
+            expected: "use yes or never",
+        }),
+    }
 }
 
 fn parse_ssl_mode(value: &str) -> Result<SslMode, DsnError> {
@@ -247,8 +304,10 @@ fn parse_ssl_mode(value: &str) -> Result<SslMode, DsnError> {
     })
 }
 
-fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+fn decode(part: &'static str, text: &str) -> Result<String, DsnError> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded = decoded.map_err(|_| DsnError::NotUtf8(part))?;
+    Ok(decoded.into_owned())
 }
 
 #[cfg(test)]

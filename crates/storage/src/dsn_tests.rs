@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn mysql(text: &str) -> MysqlTarget {
@@ -41,6 +43,16 @@ fn what_is_missing_or_unknown_is_named() {
         ("mysql://u@h/d?ssl_mode=on", "'on'"),
         ("mysql://u:p@h/d?password_env=P", "more than one"),
         ("sqlite://", "file"),
+        ("sqlite://freehold-data/a.db", "three slashes"),
+        ("sqlite:///a.db?mode=ro", "no parameters"),
+        ("mysql://u@h/d#?ssl_mode=verify_ca", "%23"),
+        ("mysql://u:%ff@h/d", "password is not UTF-8"),
+        ("mysql://u@h/d%ff", "database is not UTF-8"),
+        ("mysql://u@h/d?ssl_ca=%ff", "parameter is not UTF-8"),
+        (
+            "mysql://u@h/d?ssl_mode=verify_ca&ssl_mode=disabled",
+            "twice",
+        ),
     ] {
         let message = Dsn::parse(text).unwrap_err().to_string();
         assert!(message.contains(words), "{text}: {message}");
@@ -51,4 +63,32 @@ fn what_is_missing_or_unknown_is_named() {
 fn no_form_of_output_shows_a_password() {
     let dsn = Dsn::parse("mysql://u:secret@db/freehold").unwrap();
     assert!(!format!("{dsn} {dsn:?} {:?}", dsn.target()).contains("secret"));
+}
+
+proptest! {
+    /// A name of a server that somebody mistyped, anywhere: it is taken apart or refused in words.
+    #[test]
+    fn any_text_is_a_dsn_or_refused(
+        place in any::<prop::sample::Index>(),
+        typed in "\\PC{0,3}",
+        noise in "\\PC{0,40}",
+    ) {
+        let dsn = "mysql://us%40er:p%2Fw@[::1]:3307/freehold?ssl_mode=verify_ca&ssl_ca=/ca.pem";
+        let place = place.index(dsn.len());
+        let mistyped = format!("{}{typed}{}", &dsn[..place], &dsn[place + 1..]);
+        for text in [mistyped, noise, format!("sqlite://{typed}"), format!("mysql://{typed}")] {
+            if let Err(error) = Dsn::parse(&text) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_may_be_marked_as_never_promoted() {
+    assert!(mysql("mysql://u@db/freehold").may_lead);
+    assert!(mysql("mysql://u@db/freehold?promote=yes").may_lead);
+    assert!(!mysql("mysql://u@db/freehold?promote=never").may_lead);
+    let error = Dsn::parse("mysql://u@db/freehold?promote=no").unwrap_err();
+    assert_eq!(error.to_string(), "promote is 'no': use yes or never");
 }

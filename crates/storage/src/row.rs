@@ -4,7 +4,7 @@
 //! of its own.
 
 use bytes::Bytes;
-use freehold_core::{Fence, Key, Slot};
+use freehold_core::{Beat, Fence, Key, Slot};
 
 /// A row to store.
 #[derive(Debug, Clone)]
@@ -26,6 +26,35 @@ pub struct ExpireRow {
     pub key: Key,
     /// Milliseconds to live from now; `None` never expires again.
     pub ttl_ms: Option<u64>,
+}
+
+/// Rows of one kind of write.
+#[derive(Debug, Clone, Copy)]
+pub enum Write<'a> {
+    /// Rows to store.
+    Put(&'a [PutRow]),
+    /// Keys whose rows are to be marked as deleted.
+    Delete(&'a [Key]),
+    /// Rows to give another expiry.
+    Expire(&'a [ExpireRow]),
+}
+
+impl Write<'_> {
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Put(rows) => rows.len(),
+            Self::Delete(keys) => keys.len(),
+            Self::Expire(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What a read brings back of each live row.
@@ -74,6 +103,8 @@ pub struct Read {
     /// The id of the server that answered. Where the fence names another one, that is a copy of
     /// its fence: a write would be turned away here.
     pub answered_by: u64,
+    /// The heartbeat, from the same snapshot as the rows; `None` where nothing replicates.
+    pub beat: Option<Beat>,
     /// One per key, in order; `None` where no live row is.
     pub rows: Vec<Option<Row>>,
 }
@@ -102,6 +133,8 @@ pub struct ScanPage {
     /// The id of the server that answered. Where the fence names another one, that is a copy of
     /// its fence: a write would be turned away here.
     pub answered_by: u64,
+    /// The heartbeat, from the same snapshot as the rows; `None` where nothing replicates.
+    pub beat: Option<Beat>,
     /// In (slot, key) order.
     pub rows: Vec<(Key, Row)>,
     /// Whether nothing is left in the range behind the last row.

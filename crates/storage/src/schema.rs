@@ -49,13 +49,16 @@ pub struct ServerFacts {
 
 /// The global variables that [`ServerFacts::variables`] holds. A server that does not know one of
 /// them leaves it out: MariaDB and MySQL each have names that the other lacks.
-pub const FACT_VARIABLES: [&str; 23] = [
+pub const FACT_VARIABLES: [&str; 32] = [
     "binlog_annotate_row_events",
     "binlog_format",
     "binlog_row_image",
     "binlog_rows_query_log_events",
     "default_storage_engine",
+    "group_replication_exit_state_action",
+    "group_replication_group_name",
     "gtid_mode",
+    "enforce_gtid_consistency",
     "gtid_strict_mode",
     "innodb_flush_log_at_trx_commit",
     "innodb_read_only",
@@ -67,6 +70,12 @@ pub const FACT_VARIABLES: [&str; 23] = [
     "max_prepared_stmt_count",
     "read_only",
     "replica_preserve_commit_order",
+    "rpl_semi_sync_master_enabled",
+    "rpl_semi_sync_master_timeout",
+    "rpl_semi_sync_master_wait_point",
+    "rpl_semi_sync_source_enabled",
+    "rpl_semi_sync_source_timeout",
+    "rpl_semi_sync_source_wait_point",
     "server_uuid",
     "super_read_only",
     "sync_binlog",
@@ -103,6 +112,18 @@ pub trait SchemaConnection: Send {
     /// # Errors
     /// [`StorageError`].
     async fn take_slots(&mut self, slots: RangeInclusive<u16>) -> Result<(), StorageError>;
+
+    /// [`Self::take_slots`] of a shard that joins a cluster: it owns no slot.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn take_no_slots(&mut self) -> Result<(), StorageError>;
+
+    /// Whether no row is stored here, live or not, and no slot has a row.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn is_empty(&mut self) -> Result<bool, StorageError>;
 
     /// Applies one migration's statements, then shows `to_version` in the fence with a new epoch.
     /// The statements must bear repetition, since a crash between them repeats all.

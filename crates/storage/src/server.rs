@@ -3,13 +3,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    audit::AuditConnection,
     data::DataConnection,
     dsn::{Dsn, Target},
-    error::StorageError,
+    error::{Refusal, StorageError},
+    moves::MoveConnection,
     mysql::MysqlServer,
+    other::{LeadsAlone, OtherServer, serves_requests_alone},
+    promotion::PromotionConnection,
     schema::SchemaConnection,
     sqlite::SqliteServer,
     sweep::SweepConnection,
+    watch::WatchConnection,
 };
 
 /// How connections are opened.
@@ -49,6 +54,8 @@ pub enum Server {
     Mysql(MysqlServer),
     /// A SQLite file of this process.
     Sqlite(SqliteServer),
+    /// Whatever else answers.
+    Other(Arc<dyn OtherServer>),
 }
 
 impl Server {
@@ -67,6 +74,26 @@ impl Server {
         match self {
             Self::Mysql(server) => server.address(),
             Self::Sqlite(server) => server.address(),
+            Self::Other(server) => server.address(),
+        }
+    }
+
+    /// Where it leads, whatever the account: two servers of a config never have the same. Never a
+    /// user or a password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Mysql(server) => server.place(),
+            Self::Sqlite(_) | Self::Other(_) => self.address().to_owned(),
+        }
+    }
+
+    /// Whether connections to both are opened in the same way: same place, account and options.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mysql(one), Self::Mysql(other)) => one.is_same_as(other),
+            _ => self.place() == other.place(),
         }
     }
 
@@ -79,6 +106,7 @@ impl Server {
         Ok(match self {
             Self::Mysql(server) => Box::new(server.connect_data().await?),
             Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => server.connect().await?,
         })
     }
 
@@ -104,7 +132,29 @@ impl Server {
             // Calls of all connections to one file take turns to write, and a call keeps its turn
             // until its transaction has ended, whether anybody waits for it or not.
             Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => server.connect().await?,
         })
+    }
+
+    /// Opens a connection for looking at the server.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_promotion(&self) -> Result<Box<dyn PromotionConnection>, StorageError> {
+        Ok(match self {
+            Self::Mysql(server) => Box::new(server.connect_promotion().await?),
+            Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => Box::new(LeadsAlone(server.connect().await?)),
+        })
+    }
+
+    /// Whether it may ever lead its shard: false for one whose DSN says `promote=never`.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        match self {
+            Self::Mysql(server) => server.may_lead(),
+            Self::Sqlite(_) | Self::Other(_) => true,
+        }
     }
 
     /// Opens a connection for sweeping.
@@ -115,7 +165,47 @@ impl Server {
         Ok(match self {
             Self::Mysql(server) => Box::new(server.connect_sweep().await?),
             Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => return Err(serves_requests_alone(server.address())),
         })
+    }
+
+    /// Opens a connection for audits.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_audit(&self) -> Result<Box<dyn AuditConnection>, StorageError> {
+        Ok(match self {
+            Self::Mysql(server) => Box::new(server.connect_audit().await?),
+            Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => return Err(serves_requests_alone(server.address())),
+        })
+    }
+
+    /// Opens a connection for moving slots.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_moves(&self) -> Result<Box<dyn MoveConnection>, StorageError> {
+        Ok(match self {
+            Self::Mysql(server) => Box::new(server.connect_moves().await?),
+            Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => return Err(serves_requests_alone(server.address())),
+        })
+    }
+
+    /// Opens a connection for watching.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`StorageError::Refused`] for a file, which nothing replicates.
+    pub async fn connect_watch(&self) -> Result<Box<dyn WatchConnection>, StorageError> {
+        match self {
+            Self::Mysql(server) => Ok(Box::new(server.connect_watch().await?)),
+            Self::Sqlite(_) | Self::Other(_) => Err(StorageError::Refused {
+                refusal: Refusal::Other,
+                code: 0,
+                message: "an embedded shard has no replicas".into(),
+            }),
+        }
     }
 
     /// Opens a connection for `init`, `migrate` and `doctor`.
@@ -126,6 +216,7 @@ impl Server {
         Ok(match self {
             Self::Mysql(server) => Box::new(server.connect_schema().await?),
             Self::Sqlite(server) => Box::new(server.connect().await?),
+            Self::Other(server) => return Err(serves_requests_alone(server.address())),
         })
     }
 }

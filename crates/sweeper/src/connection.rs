@@ -1,6 +1,6 @@
 //! A connection that is opened when it is needed, and never used again after it failed.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use freehold_storage::{Server, StorageError, SweepConnection};
@@ -10,9 +10,12 @@ use tokio::time::{Instant, timeout};
 /// without a word.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Which of a shard's servers leads it now, by its place among them.
+pub type Leader = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// Where connections come from: a server, or a test's fake of one.
 #[async_trait]
-pub(crate) trait Dial: Send + Sync + 'static {
+pub(crate) trait Dial: Clone + Send + Sync + 'static {
     async fn dial(&self) -> Result<Box<dyn SweepConnection>, StorageError>;
 
     /// For people: no user, no password.
@@ -56,6 +59,11 @@ impl<D: Dial> Link<D> {
             Some((connection, since)) if since.elapsed() < IDLE_TIME_MAX => Ok(connection),
             _ => within(time_max, "a connection attempt", self.server.dial()).await,
         }
+    }
+
+    /// Drops the connection, if there is one.
+    pub(crate) fn close(&mut self) {
+        self.idle = None;
     }
 
     pub(crate) fn put_back(&mut self, connection: Box<dyn SweepConnection>) {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     background,
-    connection::{Dial, within},
+    connection::{Dial, Leader, within},
     metrics::SweeperMetrics,
     settings::SweeperSettings,
     state::{Board, Snapshot, SweeperState},
@@ -20,14 +20,15 @@ use crate::{
 };
 
 /// What a sweeper of one shard needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sweeper {
     /// The shard's name.
     pub shard: String,
-    /// Its master, with an account that may sweep.
-    pub master: Server,
-    /// Its replicas: sweeping must not make them late.
-    pub replicas: Vec<Server>,
+    /// Its servers, with an account that may sweep. The one that leads is swept, without making the
+    /// others late.
+    pub servers: Vec<Server>,
+    /// Which of them leads: asked again and again, so that sweeping follows a failover.
+    pub leader: Leader,
     /// How to sweep; see [`SweeperSettings::check`].
     pub settings: SweeperSettings,
     /// Who holds the lease, when this sweeper has it.
@@ -46,22 +47,23 @@ impl Sweeper {
     ) -> SweeperHandle {
         let Self {
             shard,
-            master,
-            replicas,
+            servers,
+            leader,
             settings,
             holder,
         } = self;
         let (board, shown) = Board::new(&shard, metrics);
         let wake = Arc::new(Notify::new());
         let handle = SweeperHandle {
-            master: master.clone(),
+            servers: servers.clone(),
+            leader: leader.clone(),
             wake: Arc::clone(&wake),
             shown,
             settings,
         };
         let settings = handle.settings.clone();
         let stop_time_max = settings.stop_time_max;
-        let task = Task::new(master, replicas, settings, holder, board);
+        let task = Task::new(servers, leader, settings, holder, board);
         let rng = StdRng::seed_from_u64(seed);
         tokio::spawn(async move {
             background::run(task, rng, &wake, shutdown, stop_time_max).await;
@@ -71,9 +73,10 @@ impl Sweeper {
 }
 
 /// A running sweeper.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SweeperHandle {
-    master: Server,
+    servers: Vec<Server>,
+    leader: Leader,
     settings: SweeperSettings,
     wake: Arc<Notify>,
     shown: watch::Receiver<Snapshot>,
@@ -119,10 +122,11 @@ impl SweeperHandle {
         })
     }
 
-    /// A connection beside the sweeper's own.
+    /// A connection to the leader beside the sweeper's own.
     async fn connect(&self) -> Result<Box<dyn SweepConnection>, StorageError> {
         let limit = self.settings.connect_time_max;
-        within(limit, "a connection attempt", self.master.dial()).await
+        let leader = &self.servers[(self.leader)()];
+        within(limit, "a connection attempt", leader.dial()).await
     }
 
     /// Pauses or resumes sweeping of the shard, for all routers and across restarts. This router

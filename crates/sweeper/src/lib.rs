@@ -5,7 +5,8 @@
 //! [`state`] and steers it. Inside, `background` runs the ticks of a `task`. A tick opens a
 //! connection if it has none (`connection`), keeps the `lease`, looks whether it must wait
 //! (`waiting`, with what `lookout` saw of the replicas and the purge), and then reads and deletes
-//! one batch, as large and as long after the one before as `pace` says. [`metrics`] count it.
+//! one batch, as large and as long after the one before as `pace` says. [`metrics`] count it. Which
+//! server of the shard is swept, it is told anew at each tick.
 //!
 //! A batch cannot harm: the storage looks at the fence and at each row's expiry again, under the
 //! row's lock, before it deletes. The lease keeps several routers from doing the same work; should
@@ -28,6 +29,7 @@ mod fake;
 #[cfg(test)]
 mod task_tests;
 
+pub use connection::Leader;
 pub use freehold_storage::sweep::Holder;
 pub use handle::{DueRows, Sweeper, SweeperHandle};
 pub use metrics::SweeperMetrics;

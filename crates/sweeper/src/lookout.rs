@@ -14,7 +14,8 @@ use crate::{
 /// What was seen last, and the connections to see it with. They are opened only while there is
 /// something to delete: a hundred idle routers do not hold any.
 pub(crate) struct Lookout<D> {
-    replicas: Vec<Link<D>>,
+    /// All servers of the shard: every one but the leader is a replica.
+    servers: Vec<Link<D>>,
     seen: Option<Seen>,
 }
 
@@ -24,17 +25,23 @@ struct Seen {
 }
 
 impl<D: Dial> Lookout<D> {
-    pub(crate) fn new(replicas: Vec<D>) -> Self {
+    pub(crate) fn new(servers: Vec<D>) -> Self {
         Self {
-            replicas: replicas.into_iter().map(Link::new).collect(),
+            servers: servers.into_iter().map(Link::new).collect(),
             seen: None,
         }
     }
 
-    /// Whether to wait, by a look that is not older than the settings allow.
+    /// Forgets what was seen: another server leads.
+    pub(crate) fn forget(&mut self) {
+        self.seen = None;
+    }
+
+    /// Whether to wait, by a look that is not older than the settings allow. `master` is the leader,
+    /// by its place and a connection to it.
     pub(crate) async fn look(
         &mut self,
-        master: &mut dyn SweepConnection,
+        (leader, master): (usize, &mut dyn SweepConnection),
         settings: &SweeperSettings,
         board: &mut Board,
     ) -> Result<Option<Waiting>, StorageError> {
@@ -48,7 +55,7 @@ impl<D: Dial> Lookout<D> {
         }
         self.seen = None;
         let backlog = purge_backlog(master, settings, board).await?;
-        let replicas = self.lags(settings, board).await;
+        let replicas = self.lags(leader, settings, board).await;
         let waiting = before_deleting(&replicas, backlog, settings);
         self.seen = Some(Seen {
             at,
@@ -59,11 +66,18 @@ impl<D: Dial> Lookout<D> {
 
     /// Asks all at once, each within the time of one statement. One that cannot be asked has an
     /// unknown lag.
-    async fn lags(&mut self, settings: &SweeperSettings, board: &mut Board) -> Vec<ReplicaLag> {
+    async fn lags(
+        &mut self,
+        leader: usize,
+        settings: &SweeperSettings,
+        board: &mut Board,
+    ) -> Vec<ReplicaLag> {
         if settings.replica_lag_max.is_none() {
             return Vec::new();
         }
-        let asked = self.replicas.iter_mut().map(|replica| async {
+        let servers = self.servers.iter_mut().enumerate();
+        let replicas = servers.filter(|(place, _)| *place != leader);
+        let asked = replicas.map(|(_, replica)| async {
             let lag = ask(replica, settings).await;
             (replica.address().to_owned(), lag)
         });

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     background::{Rest, Work},
-    connection::{Dial, Link, retry_after, within},
+    connection::{Dial, Leader, Link, retry_after, within},
     lease::LeaseClock,
     lookout::Lookout,
     pace::Pace,
@@ -24,7 +24,11 @@ use crate::{
 pub(crate) struct Task<D> {
     settings: SweeperSettings,
     holder: Holder,
-    master: Link<D>,
+    /// A connection to each server, of which the one to the leader is used.
+    servers: Vec<Link<D>>,
+    leader: Leader,
+    /// The server that was swept last.
+    swept: usize,
     lookout: Lookout<D>,
     board: Board,
     pace: Pace,
@@ -43,16 +47,18 @@ pub(crate) struct Task<D> {
 
 impl<D: Dial> Task<D> {
     pub(crate) fn new(
-        master: D,
-        replicas: Vec<D>,
+        servers: Vec<D>,
+        leader: Leader,
         settings: SweeperSettings,
         holder: Holder,
         board: Board,
     ) -> Self {
         let now = Instant::now();
         Self {
-            master: Link::new(master),
-            lookout: Lookout::new(replicas),
+            swept: leader(),
+            leader,
+            lookout: Lookout::new(servers.clone()),
+            servers: servers.into_iter().map(Link::new).collect(),
             pace: Pace::new(&settings),
             lease: LeaseClock::default(),
             seen: Lease {
@@ -71,12 +77,29 @@ impl<D: Dial> Task<D> {
     }
 
     async fn try_tick(&mut self) -> Result<Rest, StorageError> {
-        let mut connection = self.master.take(self.settings.connect_time_max).await?;
+        self.follow_leader();
+        let place = self.swept;
+        let time_max = self.settings.connect_time_max;
+        let mut connection = self.servers[place].take(time_max).await?;
         let rest = self.tick_on(&mut *connection).await;
         if !matches!(&rest, Err(error) if spoils(error)) {
-            self.master.put_back(connection);
+            self.servers[place].put_back(connection);
         }
         rest
+    }
+
+    /// Goes over to the server that leads now. What it knew was another one's: the lease is asked
+    /// for again, which may not have been copied, and rows are looked for at once.
+    fn follow_leader(&mut self) {
+        let leader = (self.leader)();
+        if leader == self.swept {
+            return;
+        }
+        self.servers[self.swept].close();
+        self.swept = leader;
+        self.lookout.forget();
+        self.lease = LeaseClock::default();
+        (self.due_at, self.count_at) = (Instant::now(), Instant::now());
     }
 
     async fn tick_on(&mut self, master: &mut dyn SweepConnection) -> Result<Rest, StorageError> {
@@ -143,7 +166,7 @@ impl<D: Dial> Task<D> {
         }
         let waiting = self
             .lookout
-            .look(master, &self.settings, &mut self.board)
+            .look((self.swept, master), &self.settings, &mut self.board)
             .await?;
         if waiting.is_some() {
             self.board.waits(waiting);
@@ -289,7 +312,8 @@ impl<D: Dial> Work for Task<D> {
         if !held {
             return;
         }
-        if let Ok(mut connection) = self.master.take(self.settings.connect_time_max).await {
+        let time_max = self.settings.connect_time_max;
+        if let Ok(mut connection) = self.servers[self.swept].take(time_max).await {
             // If that fails the lease ends by itself.
             let _ = connection.release_lease(&self.holder).await;
         }

@@ -1,6 +1,6 @@
 //! Sweeping of a real embedded shard.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use freehold_core::{Fence, Key, ShardIdentity};
@@ -8,7 +8,7 @@ use freehold_storage::{
     Columns, ConnectOptions, DataConnection, Dsn, Outcome, PutRow, Server, sweep::Holder,
 };
 use freehold_sweeper::{Sweeper, SweeperHandle, SweeperMetrics, SweeperSettings, Waiting};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -53,8 +53,8 @@ impl Shard {
         };
         let sweeper = Sweeper {
             shard: "a".to_owned(),
-            master: self.server(),
-            replicas: Vec::new(),
+            servers: vec![self.server()],
+            leader: Arc::new(|| 0),
             settings,
             holder: Holder {
                 id,
@@ -173,16 +173,26 @@ async fn a_pause_outlives_a_restart_and_a_dry_run_counts_what_waits() -> Result 
 
     let expired = keys("expired", 200);
     put(&mut *connection, &fence, &expired, Some(1)).await;
+    let stored = Instant::now();
     let (second, _shutdown) = shard.sweeper(2);
-    until("the second has the lease", || second.state().held_here).await;
-    sleep(Duration::from_millis(500)).await;
+    // It has looked at what is due, and does not touch it.
+    until("the second to wait for its operator", || {
+        let state = second.state();
+        state.held_here && state.waiting_for == Some(Waiting::Operator)
+    })
+    .await;
     let state = second.state();
     assert!(state.paused && state.rows_deleted == 0, "{state:?}");
     let why = state.waiting_for.unwrap().to_string();
     assert!(why.contains("freehold sweep --resume"), "{why}");
+    // They expired a millisecond after they were stored; clocks are read in milliseconds.
+    let expired_for = stored.elapsed().saturating_sub(Duration::from_millis(5));
     let due = second.count_due().await?;
     assert_eq!((due.rows, due.more), (200, false));
-    assert!(due.oldest.unwrap() >= Duration::from_millis(400), "{due:?}");
+    assert!(
+        due.oldest.unwrap() >= expired_for,
+        "{due:?}, {expired_for:?}"
+    );
     assert_eq!(rows(&mut *connection, &expired).await?, 200);
 
     second.set_paused(false).await?;

@@ -102,10 +102,42 @@ test('bad input names field and limit', async () => {
   for (const [call, field, ...words] of cases) assertInvalid(await refused(call), field, ...words);
 });
 
-test('the finer levels are not there yet', async () => {
-  const read = { consistency: 'CONSISTENCY_SESSION', sessionToken: Buffer.from('t') };
-  const said = await refused(() => client.get({ key: fresh()('k'), read }));
-  assert.equal(said.code, grpc.status.UNIMPLEMENTED);
+test('tokens of several writes, one behind the other, read all of them', async () => {
+  const key = fresh();
+  const tokens = [];
+  for (const name of ['a', 'b']) {
+    const { sessionToken } = await client.put({ key: key(name), value: Buffer.from(name) });
+    assert.ok(sessionToken.length > 0);
+    tokens.push(sessionToken);
+  }
+  const read = { consistency: 'CONSISTENCY_SESSION', sessionToken: Buffer.concat(tokens) };
+  for (const name of ['a', 'b']) {
+    const { entry, served } = await client.get({ key: key(name), read });
+    assert.equal(entry.value.toString(), name);
+    assert.notEqual(served.staleness, null);
+  }
+});
+
+test('what is no token, and a bound that is none, are refused', async () => {
+  const session = (sessionToken) => ({ consistency: 'CONSISTENCY_SESSION', sessionToken });
+  const bounded = (maxStaleness) => ({ consistency: 'CONSISTENCY_BOUNDED_STALENESS', maxStaleness });
+  const key = fresh()('k');
+  const { sessionToken } = await client.put({ key, value: Buffer.from('v') });
+  const changed = Buffer.from(sessionToken);
+  changed[20] ^= 1;
+  const cases = [
+    [session(Buffer.alloc(0)), 'read.session_token'],
+    [session(Buffer.from('t')), 'read.session_token'],
+    [session(changed), 'read.session_token', 'checksum'],
+    [session(Buffer.alloc(65_537, 1)), 'read.session_token', '65536'],
+    [bounded(null), 'read.max_staleness', 'missing'],
+    [bounded(seconds(-1)), 'read.max_staleness', 'negative'],
+  ];
+  for (const [read, field, ...words] of cases) {
+    assertInvalid(await refused(() => client.get({ key, read })), field, ...words);
+  }
+  const { served } = await client.get({ key, read: bounded(seconds(1)) });
+  assert.notEqual(served.staleness, null);
 });
 
 test('operators are served on their own listener only', async () => {

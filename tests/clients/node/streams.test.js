@@ -77,11 +77,25 @@ test('a client that reads slowly holds the scan back, and gets all of it', async
   assert.equal(rows, 12);
 });
 
+test('ranges of slots are read, each key once', async () => {
+  const key = fresh();
+  const name = (rest) => Buffer.from(key(rest).toString().replace(/[{}]/g, ''));
+  const keys = await fill(name, 40);
+  const found = [];
+  for (const slots of [{ first: 0, last: 40000 }, { first: 40001, last: 65535 }]) {
+    const { rows } = await scan({ prefix: name(''), slots });
+    found.push(...rows.map((row) => row.key.toString()));
+  }
+  assert.deepEqual(found.toSorted(), keys.map(String));
+});
+
 test('a scan that is refused says why', async () => {
   const bad = async (request) => refused(() => scan(request));
   assertInvalid(await bad({ pageSize: 1001 }), 'page_size', '1001', '1000');
   assertInvalid(await bad({ prefix: Buffer.alloc(1025) }), 'prefix', '1025', '1024');
   assertInvalid(await bad({ pageToken: Buffer.from('noise') }), 'page_token');
+  assertInvalid(await bad({ slots: { first: 2, last: 1 } }), 'slots.last', '2', '65535');
+  assertInvalid(await bad({ slots: { last: 65536 } }), 'slots.last', '65536', '65535');
 });
 
 test('a thousand requests are in flight on one stream', async () => {

@@ -128,6 +128,21 @@ class Broken(Untouched):
         said = self.refused(lambda: self.scan(prefix))
         self.assertInvalid(said, "prefix", len(prefix), limits.KEY_BYTES_MAX)
 
+    def test_slots_that_are_no_range(self):
+        most = limits.SLOTS - 1
+        for first, last, field in (
+            (most + 1, most + 1, "slots.first"),
+            (UINT32_MAX, 0, "slots.first"),
+            (0, most + 1, "slots.last"),
+            (0, UINT32_MAX, "slots.last"),
+            (1, 0, "slots.last"),
+            (most, most - 1, "slots.last"),
+        ):
+            slots = kv.SlotRange(first=first, last=last)
+            for prefix in (self.prefix, b"untagged"):
+                said = self.refused(lambda: self.scan(prefix, slots=slots))
+                self.assertInvalid(said, field, first if field.endswith("first") else last, most)
+
     def test_a_level_that_nobody_knows(self):
         for level in (5, 99, -1):
             self.refuse_read(kv.ReadOptions(consistency=level), "read.consistency", level)

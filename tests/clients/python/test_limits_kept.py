@@ -101,17 +101,30 @@ class Pages(Case):
 
 
 class Levels(Case):
-    def test_the_finer_levels_are_not_there_yet(self):
-        staleness = duration(1)
-        for read in (
-            kv.ReadOptions(consistency=kv.CONSISTENCY_BOUNDED_STALENESS, max_staleness=staleness),
-            kv.ReadOptions(consistency=kv.CONSISTENCY_SESSION, session_token=b"token"),
-        ):
-            said = self.refused(lambda: self.get(self.key(), read))
-            self.assertEqual(
-                (said.code, said.reason), (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
+    def test_a_bound_of_zero_is_the_latest_write(self):
+        key = self.key()
+        self.put(key, b"v")
+        for bound in (duration(0), duration(1)):
+            read = kv.ReadOptions(
+                consistency=kv.CONSISTENCY_BOUNDED_STALENESS, max_staleness=bound
             )
-            self.assertIn("use STRONG or EVENTUAL", said.message)
+            reply = self.get(key, read)
+            self.assertEqual(reply.entry.value, b"v")
+            self.assertTrue(reply.served.HasField("staleness"))
+
+    def test_every_write_hands_out_a_token_that_reads_it(self):
+        key = self.key()
+        deleted = self.delete(key)
+        self.assertFalse(deleted.existed)
+        put = self.put(key, b"v")
+        expired = self.expire(key, duration(3600))
+        tokens = [write.session_token for write in (deleted, put, expired)]
+        # Of one shard the greater covers the others; joined they are a token as well.
+        for token in (tokens[-1], max(tokens), b"".join(tokens)):
+            read = kv.ReadOptions(consistency=kv.CONSISTENCY_SESSION, session_token=token)
+            reply = self.get(key, read)
+            self.assertEqual(reply.entry.value, b"v")
+            self.assertTrue(reply.entry.HasField("ttl"))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,33 @@ class Scan(Case):
             places = [(answer.slot, key) for answer, key in zip(explain, found)]
         self.assertEqual(places, sorted(places))
 
+    def test_ranges_of_slots_are_read_each_key_once(self):
+        self.untagged()
+        keys = self.fill(40)
+        found = []
+        for first, last in ((0, 0), (1, 20_000), (20_001, 32_768), (32_769, 65_535)):
+            slots = kv.SlotRange(first=first, last=last)
+            rows, token = self.rows_of(self.scan(self.prefix, slots=slots))
+            self.assertEqual(token, b"")
+            found += [row.key for row in rows]
+        whole, _ = self.rows_of(self.scan(self.prefix))
+        self.assertEqual(found, [row.key for row in whole])
+        self.assertEqual(sorted(found), keys)
+
+    def test_a_tag_is_in_one_of_two_ranges(self):
+        keys = self.fill(3)
+        with scene.channel(scene.ADMIN) as channel:
+            explain = admin_pb2.ExplainRequest(key=keys[0])
+            slot = admin_pb2_grpc.AdminStub(channel).Explain(explain).slot
+        others = [(0, slot - 1)] if slot > 0 else []
+        others += [(slot + 1, 65_535)] if slot < 65_535 else []
+        for first, last in others:
+            slots = kv.SlotRange(first=first, last=last)
+            self.assertEqual(self.rows_of(self.scan(self.prefix, slots=slots)), ([], b""))
+        slots = kv.SlotRange(first=slot, last=slot)
+        rows, _ = self.rows_of(self.scan(self.prefix, slots=slots))
+        self.assertEqual([row.key for row in rows], keys)
+
     def test_pages_follow_each_other_to_the_end(self):
         keys = self.fill(30)
         for page_size in (1, 7, 30, 31, 1000):

@@ -19,8 +19,9 @@ class Tokens(Untouched):
         *_, last = page
         cls.token = last.page_token
 
-    def refuse(self, token, prefix=None):
-        request = {"prefix": self.tag if prefix is None else prefix, "page_token": token}
+    def refuse(self, token, prefix=None, slots=None):
+        prefix = self.tag if prefix is None else prefix
+        request = {"prefix": prefix, "page_token": token, "slots": slots}
         for page_size in (0, 10):
             said = self.refused(lambda: self.scan(**request, page_size=page_size))
             self.assertInvalid(said, "page_token", "page_token")
@@ -42,6 +43,10 @@ class Tokens(Untouched):
     def test_one_of_a_scan_with_another_prefix(self):
         for prefix in (b"", self.tag[:-1], self.tag + b"0", b"{token}/", b"other"):
             self.refuse(self.token, prefix)
+
+    def test_one_of_a_scan_over_other_slots(self):
+        for first, last in ((0, 65_534), (1, 65_535), (7, 7)):
+            self.refuse(self.token, slots=kv.SlotRange(first=first, last=last))
 
     def test_one_that_is_noise(self):
         for token in (b"\0", b"\1", b"token", bytes(range(256)), b"\xff" * 12, b"\1" * 4096):

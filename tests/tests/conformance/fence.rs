@@ -15,6 +15,7 @@ on_every_engine!(
     a_router_with_an_old_stamp_changes_nothing_ever,
     no_write_lands_behind_a_change_of_epoch,
     reads_tell_the_fence_of_their_snapshot,
+    reads_under_a_fence_bring_something_only_where_it_holds,
     where_init_never_ran_every_request_is_refused_as_schema,
 );
 
@@ -268,6 +269,68 @@ pub(crate) async fn reads_tell_the_fence_of_their_snapshot(store: &Store) -> Res
             ..range.clone()
         };
         assert_eq!(lane.data.scan(&empty).await?.fence, expected);
+    }
+    Ok(())
+}
+
+pub(crate) async fn reads_under_a_fence_bring_something_only_where_it_holds(
+    store: &Store,
+) -> Result<()> {
+    let mut lane = store.ready().await?;
+    let keys = mixture(store, &mut lane).await?;
+    let right = lane.fence;
+    let others = [
+        Fence {
+            stamp: right.stamp ^ 1,
+            ..right
+        },
+        Fence {
+            server_id: right.server_id + 1,
+            ..right
+        },
+    ];
+    let nowhere = keys_of_one_slot("nowhere", 2);
+    // Prepared, as text, and without any row.
+    for (keys, columns) in [
+        (&keys[..], WHOLE),
+        (&keys[..1], WHOLE),
+        (&keys[..], Columns::Expiry),
+        (&nowhere[..], WHOLE),
+    ] {
+        let expected = lane.data.read(keys, columns).await?.rows;
+        let found = lane.data.read_under(&right, keys, columns).await?;
+        assert_eq!(found, Some(expected));
+        for other in &others {
+            assert_eq!(lane.data.read_under(other, keys, columns).await?, None);
+        }
+    }
+    let range = |key: &Key, prefix: &'static str, after: Option<&Key>, columns| ScanRange {
+        slots: vec![key.slot()],
+        prefix: prefix.into(),
+        after: after.map(|key| key.bytes().clone()),
+        rows_max: 10,
+        columns,
+    };
+    // Of one slot with a prefix, behind a key, without a prefix, without values, and without rows.
+    for range in [
+        range(&keys[0], "{mixture}", None, WHOLE),
+        range(&keys[0], "{mixture}", Some(&keys[20]), WHOLE),
+        range(&keys[0], "", None, WHOLE),
+        range(&keys[0], "{mixture}", None, Columns::Expiry),
+        range(&nowhere[0], "{nowhere}", None, WHOLE),
+        range(&nowhere[0], "", None, WHOLE),
+    ] {
+        let expected = lane.data.scan(&range).await?;
+        let found = lane.data.scan_under(&right, &range).await?;
+        let found = found.expect("the fence holds");
+        assert!(found.fence.agrees_with(&right) && found.answered_by == right.server_id);
+        assert_eq!(
+            (found.rows, found.complete),
+            (expected.rows, expected.complete)
+        );
+        for other in &others {
+            assert!(lane.data.scan_under(other, &range).await?.is_none());
+        }
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! How much a statement reads: its keys, the fence and the heartbeat, and not a row besides.
+//! How much a statement reads: its keys, the fence and the heartbeat, and not a row besides. (A read
+//! of many keys reads a row of the table `numbers` for each, and the ends of its range.)
 //!
 //! A statement that reads the whole table is fast in every test with few rows, and locks all of
 //! them. So the table is full of other rows, and the server itself counts what it reads.
 
-use freehold_core::limits::STATEMENT_KEYS_MAX;
+use freehold_core::{Key, limits::STATEMENT_KEYS_MAX};
 use freehold_storage::{Columns, ExpireRow, Outcome, PutRow, ScanRange};
 use freehold_tests::Engine;
 
@@ -16,6 +17,7 @@ use crate::{
 on_servers!(
     a_request_reads_no_more_rows_than_its_keys_and_the_fence,
     nor_does_it_in_a_table_that_is_hardly_larger,
+    nor_does_a_read_of_long_keys,
     a_look_at_the_map_reads_the_slots_that_changed,
     a_page_reads_no_more_rows_than_it_brings,
     a_sweep_reads_no_more_rows_than_it_deletes,
@@ -63,7 +65,21 @@ impl Meter {
 
     /// Checks what a request of so many keys read since the last call.
     async fn check(&mut self, what: &str, size: usize) -> Result<()> {
-        let most = i64::try_from(size)? + BESIDES;
+        self.check_most(what, size, i64::try_from(size)? + BESIDES)
+            .await
+    }
+
+    /// The same for a read of keys whose values are wanted.
+    async fn check_read(&mut self, what: &str, size: usize) -> Result<()> {
+        let numbers = match size {
+            0..=16 => 0,
+            _ => size + 2,
+        };
+        self.check_most(what, size, i64::try_from(size + numbers)? + BESIDES)
+            .await
+    }
+
+    async fn check_most(&mut self, what: &str, size: usize, most: i64) -> Result<()> {
         let reads = self.reads().await?;
         println!("{what} of {size} keys: {reads} rows read");
         assert!(
@@ -104,7 +120,7 @@ async fn neighbours(store: &Store, lane: &mut Lane, rows_per_slot: usize) -> Res
 async fn a_request_reads_no_more_rows_than_its_keys_and_the_fence(store: &Store) -> Result<()> {
     let mut lane = store.ready().await?;
     neighbours(store, &mut lane, 1_000).await?;
-    // Among them every size above 32 that statements are prepared for.
+    // Among them every size above 32 for which a PUT is prepared.
     for size in [1, 2, 3, 8, 48, 64, 80, 96, 112, STATEMENT_KEYS_MAX] {
         measure_requests(store, &mut lane, size).await?;
     }
@@ -117,6 +133,27 @@ async fn nor_does_it_in_a_table_that_is_hardly_larger(store: &Store) -> Result<(
         let mut lane = store.ready().await?;
         neighbours(store, &mut lane, 4).await?;
         measure_requests(store, &mut lane, size).await?;
+    }
+    Ok(())
+}
+
+/// They go as a list, one by one, in every size above 32 that there is a statement for.
+async fn nor_does_a_read_of_long_keys(store: &Store) -> Result<()> {
+    let mut lane = store.ready().await?;
+    neighbours(store, &mut lane, 1_000).await?;
+    for size in [48, 64, 80, 96, 112, STATEMENT_KEYS_MAX] {
+        let keys = keys_of_one_slot("t", size);
+        let long = |key_: &Key| key([key_.bytes(), &[b'l'; 900][..]].concat());
+        let keys: Vec<Key> = keys.iter().map(long).collect();
+        lane.put(keys.iter().map(|key| row(key, "value"))).await?;
+        lane.read(&keys, WHOLE).await?;
+        lane.data.read_under(&lane.fence, &keys, WHOLE).await?;
+        let mut meter = Meter::new(store).await?;
+        let read = lane.data.read(&keys, WHOLE).await?;
+        assert!(read.rows.iter().all(Option::is_some));
+        meter.check("read of long keys", size).await?;
+        lane.data.read_under(&lane.fence, &keys, WHOLE).await?;
+        meter.check("read of long keys under a fence", size).await?;
     }
     Ok(())
 }
@@ -139,15 +176,20 @@ async fn measure_requests(store: &Store, lane: &mut Lane, size: usize) -> Result
     };
     // A first call prepares its statement, and what is not there yet is no row to read.
     lane.read(&keys, WHOLE).await?;
+    lane.data.read_under(&lane.fence, &keys, WHOLE).await?;
     lane.put(puts.clone()).await?;
     let (data, fence) = (&mut lane.data, &lane.fence);
     let mut meter = Meter::new(store).await?;
     applied(data.put(fence, &puts).await)?;
     meter.check("put over rows", size).await?;
     data.read(&keys, WHOLE).await?;
-    meter.check("read", size).await?;
+    meter.check_read("read", size).await?;
+    data.read_under(fence, &keys, WHOLE).await?;
+    meter.check_read("read under a fence", size).await?;
     data.read(&keys, Columns::Expiry).await?;
     meter.check("ttl", size).await?;
+    data.read_under(fence, &keys, Columns::Expiry).await?;
+    meter.check("ttl under a fence", size).await?;
     applied(data.expire(fence, &expiry(Some)).await)?;
     meter.check("expire", size).await?;
     applied(data.expire(fence, &expiry(|_| None)).await)?;
@@ -157,7 +199,7 @@ async fn measure_requests(store: &Store, lane: &mut Lane, size: usize) -> Result
     applied(data.delete(fence, &keys).await)?;
     meter.check("delete of deleted rows", size).await?;
     data.read(&keys, WHOLE).await?;
-    meter.check("read of deleted rows", size).await?;
+    meter.check_read("read of deleted rows", size).await?;
     applied(data.put(fence, &fresh).await)?;
     meter.check("put of new rows", size).await
 }
@@ -196,7 +238,13 @@ async fn a_page_reads_no_more_rows_than_it_brings(store: &Store) -> Result<()> {
     slots.sort();
     let mut meter = Meter::new(store).await?;
     for rows_max in [1, 10, 100] {
-        for (slots, prefix) in [(&slots[..1], ""), (&slots[..], ""), (&slots[..], "{")] {
+        let places = [
+            (&slots[..1], ""),
+            (&slots[..1], "{"),
+            (&slots[..], ""),
+            (&slots[..], "{"),
+        ];
+        for (slots, prefix) in places {
             let range = ScanRange {
                 slots: slots.to_vec(),
                 prefix: prefix.into(),
@@ -213,6 +261,9 @@ async fn a_page_reads_no_more_rows_than_it_brings(store: &Store) -> Result<()> {
             // Each row; the first of each slot is found by its key; one more shows what is left.
             let most = i64::try_from(rows_max + slots.len() + 1)? + BESIDES;
             assert!(reads <= most, "{reads} rows read, not {most}");
+            lane.data.scan_under(&lane.fence, &range).await?;
+            let reads = meter.reads().await?;
+            assert!(reads <= most, "{reads} rows read under a fence, not {most}");
         }
     }
     Ok(())

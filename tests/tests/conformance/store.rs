@@ -7,7 +7,7 @@ use std::{
 
 use freehold_core::ShardIdentity;
 use freehold_storage::{
-    ConnectOptions, DataConnection, Dsn, SchemaConnection, Server, SweepConnection,
+    ConnectOptions, DataConnection, Dsn, MoveConnection, SchemaConnection, Server, SweepConnection,
     schema::SchemaState,
 };
 use freehold_tests::{Engine, Login, ServerOptions};
@@ -22,7 +22,7 @@ pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::r
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// Dealing 65,536 slots out takes longer than most tests; one server may serve several of them.
-const AS_INIT_LEFT_IT: &str = "DELETE FROM store; \
+const AS_INIT_LEFT_IT: &str = "DELETE FROM store; DELETE FROM moved_keys; DELETE FROM moves; \
     UPDATE slots SET state = 'owned', slot_epoch = 1, peer = NULL, since_epoch = 1 \
         WHERE state <> 'owned' OR since_epoch <> 1; \
     UPDATE shard SET term = 1, epoch = 1; \
@@ -99,6 +99,11 @@ impl Store {
     /// A connection for sweeping.
     pub(crate) async fn sweep(&self) -> Result<Box<dyn SweepConnection>> {
         Ok(self.server.connect_sweep().await?)
+    }
+
+    /// A connection for moving slots.
+    pub(crate) async fn moves(&self) -> Result<Box<dyn MoveConnection>> {
+        Ok(self.server.connect_moves().await?)
     }
 
     /// A connection for `init` and `migrate`.

@@ -189,6 +189,90 @@ async fn an_import_tells_every_bad_line_by_its_number_and_stores_the_others() ->
     Ok(())
 }
 
+/// What scripts read: an answer on one line for each command, and its exit code.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_on_keys_answer_scripts() -> Result<()> {
+    let router = Router::embedded().await?;
+    let asked = async |arguments: &[&str], code: i32| -> Result<Vec<Value>> {
+        let answer = router.cli(&[&["--json"], arguments].concat()).await?;
+        assert_eq!(answer.code, Some(code), "{arguments:?}: {}", answer.stderr);
+        let lines = answer.stdout.lines();
+        Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
+    };
+    let one = async |arguments: &[&str], code: i32| -> Result<Value> {
+        let mut answers = asked(arguments, code).await?;
+        assert_eq!(answers.len(), 1, "{arguments:?}: {answers:?}");
+        Ok(answers.remove(0))
+    };
+    let put = one(&["put", "a", "v", "--ttl", "1h"], 0).await?;
+    assert!(put["version"].is_string() && put["session_token"].is_string());
+    let got = one(&["get", "a"], 0).await?;
+    assert_eq!((&got["found"], &got["value"]), (&true.into(), &"v".into()));
+    assert_eq!(got["version"], put["version"]);
+    assert_eq!(got["served"]["source"], "master");
+    let ttl = |answer: &Value| answer["ttl"].as_f64();
+    assert!(ttl(&got).is_some_and(|ttl| (3_500.0..=3_600.0).contains(&ttl)));
+    assert_eq!(one(&["get", "nobody"], 1).await?["found"], false);
+    assert_eq!(one(&["ttl", "nobody"], 1).await?["found"], false);
+    assert_eq!(one(&["expire", "a", "30s"], 0).await?["existed"], true);
+    assert!(ttl(&one(&["ttl", "a"], 0).await?).is_some_and(|ttl| ttl <= 30.0));
+    assert_eq!(one(&["persist", "a"], 0).await?["existed"], true);
+    assert_eq!(ttl(&one(&["ttl", "a"], 0).await?), None);
+    assert_eq!(
+        one(&["expire", "nobody", "30s"], 1).await?["existed"],
+        false
+    );
+
+    // Bytes that are no text.
+    one(&["put", "--hex", "00ff", "fe00"], 0).await?;
+    let got = router.cli(&["get", "--hex", "00ff"]).await?.success()?;
+    assert_eq!(got.trim(), "fe00");
+    let got = router.cli(&["get", "--base64", "AP8="]).await?.success()?;
+    assert_eq!(got.trim(), "/gA=");
+    let got = router.cli(&["get", "--raw", "a"]).await?.success()?;
+    assert_eq!(got, "v", "and no line end");
+
+    let all = asked(&["scan"], 0).await?;
+    assert_eq!(all.len(), 2, "{all:?}");
+    let first = asked(&["scan", "--limit", "1"], 0).await?;
+    let token = first[1]["page_token"].as_str().expect("where to go on");
+    let rest = asked(&["scan", "--page-token", token], 0).await?;
+    assert_eq!([&first[0], &rest[0]], [&all[0], &all[1]]);
+    assert_eq!(rest.len(), 1, "{rest:?}");
+
+    assert_eq!(one(&["del", "a"], 0).await?["existed"], true);
+    assert_eq!(one(&["del", "a"], 1).await?["existed"], false);
+    Ok(())
+}
+
+/// Of what is exported all comes back: also how long it has to live.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_still_expires_after_an_export_and_an_import() -> Result<()> {
+    let (from, to) = (Router::embedded().await?, Router::embedded().await?);
+    for (key, ttl) in [("soon", Some("1h")), ("never", None)] {
+        let ttl = ttl.map(|ttl| ["--ttl", ttl]);
+        let arguments = [
+            &["put", key, "v"][..],
+            ttl.as_ref().map_or(&[][..], |ttl| &ttl[..]),
+        ];
+        from.cli(&arguments.concat()).await?.success()?;
+    }
+    let file = from.folder().join("all.ndjson").display().to_string();
+    from.cli(&["export", &file]).await?.success()?;
+    to.cli(&["import", &file]).await?.success()?;
+    let ttl = async |key: &str| -> Result<Option<f64>> {
+        let said = to.cli(&["--json", "ttl", key]).await?.success()?;
+        Ok(serde_json::from_str::<Value>(&said)?["ttl"].as_f64())
+    };
+    let soon = ttl("soon").await?;
+    assert!(
+        soon.is_some_and(|ttl| (3_500.0..=3_600.0).contains(&ttl)),
+        "{soon:?}"
+    );
+    assert_eq!(ttl("never").await?, None);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn completions_are_scripts_that_shells_take() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -6,9 +6,59 @@ use freehold_tests::Router;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{Result, client, seed};
+use crate::scene::{Result, client, seed, until};
 
 const ROUNDS: u32 = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_banner_says_where_it_listens_what_is_stored_where_and_what_to_do_next() -> Result<()> {
+    let router = Router::embedded().await?;
+    let mut banner = String::new();
+    until("the banner", async || {
+        banner = router.log();
+        Ok(banner.contains("--help"))
+    })
+    .await?;
+    let (address, admin) = (router.address(), router.admin_address());
+    for words in [
+        "Freehold",
+        &format!("{address} (gRPC)"),
+        &format!("http://{admin}/metrics and /healthz"),
+        "4 embedded SQLite shards in ./freehold-data",
+    ] {
+        assert!(banner.contains(words), "no '{words}' in\n{banner}");
+    }
+    assert!(
+        !banner.contains('\x1b'),
+        "colour, and no terminal: {banner}"
+    );
+    for shard in ["a", "b", "c", "d"] {
+        let file = format!("freehold-data/shard-{shard}.sqlite");
+        assert!(router.folder().join(&file).is_file(), "{file}");
+    }
+    // What it says to do next is done as it stands there.
+    let next = banner
+        .split_once("Next, in another terminal:")
+        .ok_or("nothing is next")?
+        .1;
+    let commands: Vec<&str> = next
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let mut said = Vec::new();
+    for command in commands.iter().take(3) {
+        let output = std::process::Command::new("sh")
+            .args(["-c", command])
+            .current_dir(router.folder())
+            .output()?;
+        assert!(output.status.success(), "{command}: {output:?}");
+        said.push(String::from_utf8(output.stdout)?);
+    }
+    assert_eq!(said[1].trim_end(), "world", "{commands:?}: {said:?}");
+    assert!(said[2].contains("Usage"), "{commands:?}: {said:?}");
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_that_was_killed_is_completed_by_the_next() -> Result<()> {

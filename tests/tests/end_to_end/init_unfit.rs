@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use freehold_tests::{Engine, Router, Server, ServerOptions};
+use freehold_tests::{Engine, Router, Server, ServerOptions, clock};
 
 use crate::scene::{Result, shards};
 
@@ -87,24 +87,11 @@ async fn a_replica_that_is_named_as_a_master_is_refused(engine: Engine) -> Resul
 async fn a_server_whose_clock_is_off_is_refused(engine: Engine) -> Result<()> {
     let master = [Server::of(engine).await?];
     let router = Router::configure(&shards(&master), "")?;
-    let shim = router.folder().join("skewed_clock.so");
-    let source = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/end_to_end/skewed_clock.c"
-    );
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([shim.as_os_str(), source.as_ref()])
-        .args(["-ldl"])
-        .status();
-    let built = built.map_err(|error| format!("cc: {error}; install a C compiler"))?;
-    assert!(built.success(), "cc could not build {source}");
     for (skew_s, refused) in [(7, true), (-7, true), (3, false)] {
         let answer = Command::new(freehold_tests::cli::program()?)
             .args(["init", "--config"])
             .arg(router.config_file())
-            .env("LD_PRELOAD", &shim)
-            .env("FREEHOLD_TEST_SKEW_S", skew_s.to_string())
+            .envs(clock::ahead(skew_s)?)
             .output()?;
         let said = String::from_utf8_lossy(&answer.stderr).into_owned();
         if refused {

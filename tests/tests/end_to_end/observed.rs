@@ -14,9 +14,10 @@ use crate::{
     wire,
 };
 
-/// Every family of `/metrics` but one, with its type. Dashboards and alarms build on them. (Absent
-/// is `freehold_sweeper_pause_seconds`, which is there only once the sweeper has deleted a batch.)
-const FAMILIES: [(&str, &str); 23] = [
+/// Every family of `/metrics` but a few, with its type. Dashboards and alarms build on them. (Absent
+/// are `freehold_sweeper_pause_seconds`, which is there only once the sweeper has deleted a batch,
+/// and what is counted by the results of moves and audits.)
+const FAMILIES: [(&str, &str); 31] = [
     ("freehold_requests", "counter"),
     ("freehold_operation_seconds", "histogram"),
     ("freehold_statement_seconds", "histogram"),
@@ -28,6 +29,7 @@ const FAMILIES: [(&str, &str); 23] = [
     ("freehold_connections", "gauge"),
     ("freehold_connections_open", "gauge"),
     ("freehold_server_usable", "gauge"),
+    ("freehold_server_alarm", "gauge"),
     ("freehold_limit_level", "gauge"),
     ("freehold_limit_max", "gauge"),
     ("freehold_limit_refusals", "counter"),
@@ -40,6 +42,13 @@ const FAMILIES: [(&str, &str); 23] = [
     ("freehold_sweeper_lease_held", "gauge"),
     ("freehold_sweeper_waiting", "gauge"),
     ("freehold_sweeper_errors", "counter"),
+    ("freehold_mover_running", "gauge"),
+    ("freehold_mover_abandoned", "gauge"),
+    ("freehold_mover_stopped", "gauge"),
+    ("freehold_mover_picked_up", "counter"),
+    ("freehold_mover_slots", "counter"),
+    ("freehold_mover_rows", "counter"),
+    ("freehold_mover_pause_seconds", "histogram"),
 ];
 
 async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> Result<()> {
@@ -96,9 +105,10 @@ async fn metrics_have_every_family_and_count_what_was_asked(engine: Engine) -> R
         r#"freehold_statement_errors_total{shard="b",operation="put",reason="refused"} 1"#,
         r#"freehold_slots_owned{shard="a"} 32768"#,
         &format!(r#"freehold_queued_requests{{shard="a",server="{server}",lane="reads"}} 0"#),
-        // Two for reads, two for writes, one for scans.
-        &format!(r#"freehold_connections{{shard="a",server="{server}",role="master"}} 5"#),
+        // Two each for reads, writes and scans.
+        &format!(r#"freehold_connections{{shard="a",server="{server}",role="master"}} 6"#),
         &format!(r#"freehold_server_usable{{shard="a",server="{server}",role="master"}} 1"#),
+        &format!(r#"freehold_server_alarm{{shard="a",server="{server}",role="master"}} 0"#),
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }

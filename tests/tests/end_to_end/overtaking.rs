@@ -57,7 +57,7 @@ async fn a_write_that_was_given_up_is_not_stored_over_a_later_one(engine: Engine
         master: proxy.dsn(&server, &Login::admin()),
         replicas: Vec::new(),
     };
-    let more = "[lanes]\nstatement_timeout_ms = 2100\n";
+    let more = "[lanes]\nstatement_timeout_ms = 3500\n";
     let router = Router::init_and_serve(&[shard], more).await?;
     let stub = wire::stub(&router).await?;
 

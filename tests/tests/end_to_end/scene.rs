@@ -5,6 +5,8 @@ use std::time::Duration;
 use freehold_client::{Client, ClientOptions, RetryOptions};
 use freehold_core::{Key, slot::even_share};
 use freehold_tests::{Engine, Router, Server, Shard};
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use serde_json::Value;
 
 pub(crate) use freehold_tests::until;
 
@@ -74,6 +76,33 @@ pub(crate) fn slot_of(key: &str) -> u16 {
     Key::new(key.to_owned()).expect("a key").slot().0
 }
 
+/// How often a test hurts what it hurts: CI makes a share of what one command makes, which
+/// `tests/README.md` names.
+pub(crate) fn rounds(in_ci: usize) -> usize {
+    asked("FREEHOLD_TEST_ROUNDS").unwrap_or(in_ci)
+}
+
+/// Whether more is asked for than CI makes: then this machine does nothing else.
+pub(crate) fn is_full() -> bool {
+    asked("FREEHOLD_TEST_ROUNDS").is_some()
+}
+
+/// All of the cases, in an order that the seed draws, as often as there are rounds; in CI the first
+/// few of them.
+pub(crate) fn cases<T: Copy>(all: &[T], in_ci: usize, seed: u64) -> Vec<T> {
+    let mut cases = all.repeat(rounds(1));
+    cases.shuffle(&mut StdRng::seed_from_u64(seed));
+    if !is_full() {
+        cases.truncate(in_ci);
+    }
+    cases
+}
+
+/// A number that a test is asked for.
+pub(crate) fn asked(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// A random number that is printed, so that a failure can be tried again with
 /// `FREEHOLD_TEST_SEED`.
 pub(crate) fn seed() -> u64 {
@@ -87,4 +116,26 @@ pub(crate) fn seed() -> u64 {
     });
     println!("FREEHOLD_TEST_SEED={seed}");
     seed
+}
+
+/// How many slots each shard owns, as the router knows it, in the order of the config.
+pub(crate) async fn owned(router: &Router) -> Result<Vec<(String, u64)>> {
+    let shown = router.admin_cli(&["shards", "--json"]).await?;
+    let shown: Value = serde_json::from_str(&shown.success()?)?;
+    let shards = shown["shards"].as_array().expect("shards").iter();
+    let owned = shards.map(|shard| {
+        let name = shard["name"].as_str().unwrap_or_default();
+        (name.to_owned(), shard["slots_owned"].as_u64().unwrap_or(0))
+    });
+    Ok(owned.collect())
+}
+
+/// Waits until the router knows that each shard owns so many.
+pub(crate) async fn until_owned(router: &Router, wanted: &[(&str, u64)]) -> Result<()> {
+    let wanted = wanted.iter().map(|(name, n)| ((*name).to_owned(), *n));
+    let wanted: Vec<(String, u64)> = wanted.collect();
+    until("the router to know who owns what", async || {
+        Ok(owned(router).await? == wanted)
+    })
+    .await
 }

@@ -25,6 +25,7 @@ impl Scene {
         let passwords = [
             ("FREEHOLD_PASSWORD", ROUTER),
             ("FREEHOLD_SWEEPER_PASSWORD", SWEEPER),
+            ("FREEHOLD_MOVER_PASSWORD", "mover-password"),
             ("FREEHOLD_SCHEMA_PASSWORD", SCHEMA),
         ];
         let mut sql = server.connect().await?;

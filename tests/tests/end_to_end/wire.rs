@@ -126,6 +126,50 @@ pub(crate) async fn write(
     Verdict::of(&stub.clone().delete(request).await, began)
 }
 
+/// Changes when a key expires, and returns whether it was there.
+pub(crate) async fn expire(
+    stub: &Stub,
+    key: &str,
+    ttl: Option<Duration>,
+    timeout: Duration,
+) -> (Verdict, bool) {
+    let mut request = tonic::Request::new(v1::ExpireRequest {
+        key: key.to_owned().into(),
+        ttl: ttl.map(|ttl| ttl.try_into().expect("some hours")),
+    });
+    request.set_timeout(timeout);
+    let began = Instant::now();
+    let result = stub.clone().expire(request).await;
+    let verdict = Verdict::of(&result, began);
+    (
+        verdict,
+        result.is_ok_and(|reply| reply.into_inner().existed),
+    )
+}
+
+/// How long a key has to live, if it is there: `None` for ever.
+pub(crate) async fn ttl(
+    stub: &Stub,
+    key: &str,
+    timeout: Duration,
+) -> (Verdict, Option<Option<Duration>>) {
+    let mut request = tonic::Request::new(v1::TtlRequest {
+        key: key.to_owned().into(),
+        read: None,
+    });
+    request.set_timeout(timeout);
+    let began = Instant::now();
+    let result = stub.clone().ttl(request).await;
+    let verdict = Verdict::of(&result, began);
+    let found = result.ok().map(tonic::Response::into_inner);
+    let found = found.filter(|reply| reply.found);
+    let ttl = |reply: v1::TtlResponse| {
+        let left = reply.ttl;
+        left.map(|left| left.try_into().expect("not negative"))
+    };
+    (verdict, found.map(ttl))
+}
+
 /// Reads a value.
 pub(crate) async fn get(stub: &Stub, key: &str, timeout: Duration) -> Verdict {
     read(stub, key, timeout).await.0
@@ -133,9 +177,19 @@ pub(crate) async fn get(stub: &Stub, key: &str, timeout: Duration) -> Verdict {
 
 /// Reads a value, and returns it as text.
 pub(crate) async fn read(stub: &Stub, key: &str, timeout: Duration) -> (Verdict, Option<String>) {
+    read_as(stub, key, None, timeout).await
+}
+
+/// The same with a level.
+pub(crate) async fn read_as(
+    stub: &Stub,
+    key: &str,
+    read: Option<v1::ReadOptions>,
+    timeout: Duration,
+) -> (Verdict, Option<String>) {
     let mut request = tonic::Request::new(v1::GetRequest {
         key: key.to_owned().into(),
-        read: None,
+        read,
     });
     request.set_timeout(timeout);
     let began = Instant::now();

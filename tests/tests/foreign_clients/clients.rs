@@ -33,6 +33,8 @@ async fn python_speaks_to_embedded_shards() -> Result<()> {
 async fn python_speaks_to_mariadb_and_is_told_the_truth_when_it_breaks() -> Result<()> {
     let mut scene = Scene::on(Engine::MariaDb).await?;
     python(&mut scene, &PYTHON).await?;
+    scene.allow_few_calls().await?;
+    python(&mut scene, &["test_refused"]).await?;
     scene.shorten_lanes().await?;
     python(&mut scene, &PYTHON_FAULTS).await
 }
@@ -46,6 +48,7 @@ async fn node_speaks_to_embedded_shards() -> Result<()> {
 async fn node_speaks_to_mysql_and_is_told_the_truth_when_it_breaks() -> Result<()> {
     let mut scene = Scene::on(Engine::MySql).await?;
     node(&mut scene, &NODE).await?;
+    node(&mut scene, &["refused.test.js"]).await?;
     scene.shorten_lanes().await?;
     node(&mut scene, &NODE_FAULTS).await
 }

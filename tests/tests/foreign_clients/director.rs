@@ -4,10 +4,15 @@
 //! |---|---|
 //! | `freeze a`, `thaw a` | the master of shard a is stopped with its connections open, or goes on |
 //! | `kill a`, `start a` | it is killed, or started again with its data |
+//! | `sql a STATEMENTS` | they run on the master of shard a, on one connection that stays open |
+//! | `drain` | the router is told to end, in order |
+//! | `serve` | it is started again, once it has |
 //! | `watch` | the masters begin to log every statement |
 //! | `touched` | how many statements on keys there have been, by the router's count and by the masters' logs |
 
-use freehold_tests::{Error, Result, Server};
+use std::time::Duration;
+
+use freehold_tests::{Error, Result, Server, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,6 +42,15 @@ pub(crate) async fn direct(scene: &mut Scene, listener: &TcpListener) -> Result<
 
 async fn act(scene: &mut Scene, line: &str) -> Result<String> {
     match line.split_once(' ') {
+        Some(("sql", rest)) => {
+            let (shard, statements) = rest.split_once(' ').ok_or_else(|| unknown(rest))?;
+            scene.session(shard).await?.run(statements).await?;
+        }
+        None if line == "drain" => scene.router.signal(Signal::TERM)?,
+        None if line == "serve" => {
+            scene.router.wait(Duration::from_secs(60)).await?;
+            scene.router.serve().await?;
+        }
         Some((verb, shard)) => act_on_master(scene, verb, shard).await?,
         None if line == "watch" => {
             for master in scene.masters.values() {

@@ -1,10 +1,10 @@
 //! What scripts talk to: a router, its databases, and a key tag for each shard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 use std::time::Duration;
 
 use freehold_core::{Key, slot::even_share};
-use freehold_tests::{Engine, Result, Router, Server, ServerOptions, Shard};
+use freehold_tests::{Engine, Error, Result, Router, Server, ServerOptions, Shard, Sql};
 
 /// A sweeper's statements would be counted with those that a request caused.
 const NO_SWEEPING: &str = "[sweeper]\nenabled = false\n";
@@ -19,6 +19,8 @@ pub(crate) struct Scene {
     pub(crate) shards: Vec<String>,
     /// What the router's config says.
     pub(crate) value_bytes_max: usize,
+    /// Connections to masters that scripts run statements on, by the shard's name.
+    sessions: BTreeMap<String, Sql>,
 }
 
 impl Scene {
@@ -45,6 +47,7 @@ impl Scene {
             masters,
             shards: shards.iter().map(|&name| name.to_owned()).collect(),
             value_bytes_max: 1 << 20,
+            sessions: BTreeMap::new(),
         }
     }
 
@@ -63,8 +66,31 @@ impl Scene {
             ("LANES__WRITES", "1"),
             ("LANES__QUEUE_KEYS_MAX", "128"),
             ("LANES__STATEMENT_TIMEOUT_MS", "120000"),
+            ("SERVER__CALLS_MAX", "65536"),
+            ("SERVER__REQUEST_TIMEOUT_MS", "5000"),
         ])
         .await
+    }
+
+    /// Starts the router again with few calls at once, each with time for a wait for a lock.
+    pub(crate) async fn allow_few_calls(&mut self) -> Result<()> {
+        self.restart_with(&[
+            ("SERVER__CALLS_MAX", "8"),
+            ("SERVER__REQUEST_TIMEOUT_MS", "60000"),
+        ])
+        .await
+    }
+
+    /// The connection to a shard's master on which a script's statements run.
+    pub(crate) async fn session(&mut self, shard: &str) -> Result<&mut Sql> {
+        let master = self.masters.get(shard).ok_or_else(|| Error::Missing {
+            what: format!("shard {shard}"),
+            remedy: "name one that the scene has".to_owned(),
+        })?;
+        match self.sessions.entry(shard.to_owned()) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(master.connect().await?)),
+        }
     }
 
     async fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {

@@ -9,6 +9,7 @@ on_servers!(
     the_facts_are_those_of_the_server,
     a_purge_backlog_is_told_or_denied,
     a_replica_that_stands_still_has_no_lag_to_tell,
+    a_connection_that_has_a_name_is_looked_at_too,
 );
 
 async fn the_facts_are_those_of_the_server(engine: Engine) -> Result<()> {
@@ -119,4 +120,16 @@ async fn a_replica_that_stands_still_has_no_lag_to_tell(engine: Engine) -> Resul
         .await?;
     assert_eq!(sweep.replica_lag().await?, None);
     Ok(())
+}
+
+async fn a_connection_that_has_a_name_is_looked_at_too(engine: Engine) -> Result<()> {
+    let master = Server::of(engine).await?;
+    let replica = replication::start_replica(&master).await?;
+    replication::copy_by_name(&master, &replica, "other").await?;
+    let replica_dsn = replica.dsn(&freehold_tests::Login::admin());
+    let mut sweep = server(&replica_dsn)?.connect_sweep().await?;
+    freehold_tests::until("the replica to follow", async || {
+        Ok(sweep.replica_lag().await?.is_some())
+    })
+    .await
 }

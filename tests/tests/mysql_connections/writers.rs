@@ -22,6 +22,7 @@ async fn least_rights(shard: &Shard) -> Result<Login> {
     let passwords = [
         ("FREEHOLD_PASSWORD", "secret-1"),
         ("FREEHOLD_SWEEPER_PASSWORD", "secret-2"),
+        ("FREEHOLD_MOVER_PASSWORD", "mover-password"),
         ("FREEHOLD_SCHEMA_PASSWORD", "secret-3"),
     ];
     let engine = shard.home.engine();

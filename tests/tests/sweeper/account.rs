@@ -10,6 +10,7 @@ async fn it_sweeps_with_the_least_rights(engine: Engine) -> Result {
     let passwords = [
         ("FREEHOLD_PASSWORD", "secret-1"),
         ("FREEHOLD_SWEEPER_PASSWORD", "secret-2"),
+        ("FREEHOLD_MOVER_PASSWORD", "mover-password"),
         ("FREEHOLD_SCHEMA_PASSWORD", "secret-3"),
     ];
     let mut admin = shard.master.connect().await?;

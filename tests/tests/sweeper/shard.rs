@@ -1,6 +1,6 @@
 //! A shard on real servers, its sweepers and its rows.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use freehold_core::{Fence, Key, ShardIdentity};
@@ -59,12 +59,11 @@ impl Shard {
     pub(crate) fn sweeper(&self, id: u64, settings: SweeperSettings) -> Running {
         let sweeper = Sweeper {
             shard: "a".to_owned(),
-            master: store(&self.master, &self.login),
-            replicas: self
-                .replicas
-                .iter()
-                .map(|it| store(it, &self.login))
+            servers: std::iter::once(&self.master)
+                .chain(&self.replicas)
+                .map(|server| store(server, &self.login))
                 .collect(),
+            leader: Arc::new(|| 0),
             settings,
             holder: Holder {
                 id,

@@ -90,6 +90,7 @@ impl Caller for Unary {
             page_token: Bytes::new(),
             page_size: u32::try_from(rows).unwrap_or(u32::MAX),
             read: None,
+            slots: None,
         };
         let reply = self.0.scan(request).await.map_err(Box::new)?;
         let (mut stream, mut found) = (reply.into_inner(), Vec::new());

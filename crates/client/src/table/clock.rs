@@ -35,7 +35,7 @@ impl Table {
         }
         self.earliest = earliest;
         for ticket in rested {
-            self.pausing.retain(|(_, other)| *other != ticket);
+            self.pausing -= 1;
             self.entries[ticket.place as usize].state = State::Waiting;
             self.waiting.push_back(ticket);
         }
@@ -102,7 +102,6 @@ impl Table {
             }
             State::Free | State::Late | State::Over(_) => return,
         };
-        self.pausing.retain(|(_, other)| *other != ticket);
         self.finish(ticket, Err(error), wake);
     }
 }

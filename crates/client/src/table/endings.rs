@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Table,
-    entry::{End, State, Ticket, Wake},
+    entry::{End, Entry, State, Ticket, Wake},
 };
 use crate::{
     error::{CallKind, Error, Failure},
@@ -179,8 +179,8 @@ impl Table {
         if entry.caller.is_none() {
             return self.free(ticket);
         }
-        let pause = if entry.kind() == CallKind::Write
-            && again != Again::Elsewhere
+        let pause = if matches!(again, Again::After(_))
+            && entry.kind() == CallKind::Write
             && self.is_overtaken(hash, sent)
         {
             None
@@ -200,7 +200,7 @@ impl Table {
             self.waiting.push_front(ticket);
         } else {
             entry.state = State::Pausing(until, error);
-            self.pausing.push((hash, ticket));
+            self.pausing += 1;
             self.due_at(until, wake);
         }
     }
@@ -208,36 +208,34 @@ impl Table {
     /// Whether a later write to the same key is on its way or about to be: sent again, the earlier
     /// one would come after it.
     fn is_overtaken(&self, hash: u64, sent: u64) -> bool {
-        self.entries.iter().any(|other| {
-            let later = match other.state {
-                // What was sent before has its place in the order.
-                State::Waiting => other.attempts == 0 || other.sent > sent,
-                State::Pausing(..) | State::Returned(_) => other.sent > sent,
-                State::Sent | State::Late | State::Over(_) => {
-                    other.is_in_flight() && other.sent > sent
-                }
-                State::Free => false,
-            };
-            later && other.hash == hash && other.kind() == CallKind::Write
+        self.writes_to(hash).any(|(_, other)| match other.state {
+            // What was sent before has its place in the order.
+            State::Waiting => other.attempts == 0 || other.sent > sent,
+            State::Pausing(..) | State::Returned(_) => other.sent > sent,
+            State::Sent | State::Late | State::Over(_) => other.is_in_flight() && other.sent > sent,
+            State::Free => false,
         })
     }
 
     /// A new write: those to the same key that pause will not be sent any more.
     pub(super) fn overtake(&mut self, hash: u64, wake: &mut Wake) {
-        let mut ended = Vec::new();
-        for (_, ticket) in self.pausing.iter().filter(|(other, _)| *other == hash) {
-            if self.entries[ticket.place as usize].kind() == CallKind::Write {
-                ended.push(*ticket);
-            }
+        let pausing = self.writes_to(hash).filter_map(|(place, entry)| {
+            let State::Pausing(_, error) = &entry.state else {
+                return None;
+            };
+            let number = entry.number;
+            Some((Ticket { place, number }, error.clone()))
+        });
+        for (ticket, error) in pausing.collect::<Vec<_>>() {
+            self.finish(ticket, Err(error), wake);
         }
-        for ticket in ended {
-            self.pausing.retain(|(_, other)| *other != ticket);
-            let entry = &mut self.entries[ticket.place as usize];
-            if let State::Pausing(_, error) = &entry.state {
-                let error = error.clone();
-                self.finish(ticket, Err(error), wake);
-            }
-        }
+    }
+
+    /// Every write to this key that has not left the table.
+    fn writes_to(&self, hash: u64) -> impl Iterator<Item = (u32, &Entry)> {
+        let places = self.writes.near(hash);
+        let entries = places.map(|place| (place, &self.entries[place as usize]));
+        entries.filter(move |(_, entry)| entry.hash == hash)
     }
 
     /// Hands a result to the caller.
@@ -249,6 +247,9 @@ impl Table {
     ) {
         let entry = &mut self.entries[ticket.place as usize];
         entry.request = None;
+        if matches!(entry.state, State::Pausing(..)) {
+            self.pausing -= 1;
+        }
         match entry.caller.take() {
             Some(caller) => {
                 entry.state = State::Over(result);

@@ -9,6 +9,7 @@ mod clock;
 mod durability;
 mod grants;
 mod log;
+mod mover;
 mod role;
 mod sweeper;
 mod tables;
@@ -108,6 +109,8 @@ pub(crate) struct Wanted {
     pub(crate) read_connections: u64,
     /// Connections of the write lane of each master, for each router.
     pub(crate) write_connections: u64,
+    /// Connections for scans of each server, for each router.
+    pub(crate) scan_connections: u64,
     /// Whether it is the routers' own account that asks: another one's rights say nothing.
     pub(crate) own_account: bool,
     /// How far a replica may be behind while its shard is swept.
@@ -121,6 +124,7 @@ impl Default for Wanted {
             routers: 1,
             read_connections: 2,
             write_connections: 2,
+            scan_connections: 2,
             own_account: true,
             replica_lag_max: Duration::from_secs(5),
         }
@@ -144,9 +148,10 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
                 role::judge(&mut judge, seen, servers);
                 clock::judge(&mut judge, seen, servers);
                 if wanted.own_account {
-                    account::judge(&mut judge, seen);
+                    account::judge(&mut judge, seen, servers);
                 }
                 sweeper::judge(&mut judge, seen, wanted);
+                mover::judge(&mut judge, seen);
                 tables::judge(&mut judge, seen, servers);
             }
         }
@@ -155,6 +160,9 @@ pub(crate) fn findings(servers: &[Surveyed], wanted: &Wanted) -> Vec<Finding> {
     }
     findings
 }
+
+/// Of both servers: the database of the DSN is not there.
+const NO_SUCH_DATABASE: u32 = 1049;
 
 fn unreachable(judge: &mut Judge<'_>, error: &StorageError) {
     let why = match judge.server.role {
@@ -172,6 +180,16 @@ fn unreachable(judge: &mut Judge<'_>, error: &StorageError) {
             Role::Replica => ", or take it out of there for as long as it is down",
         }
     );
+    let mend = match (error, &judge.server.database) {
+        (
+            StorageError::Refused {
+                code: NO_SUCH_DATABASE,
+                ..
+            },
+            Some(database),
+        ) => format!("CREATE DATABASE `{database}`;"),
+        _ => mend,
+    };
     let words = Words {
         found: &error.to_string(),
         wanted: "an answer",

@@ -58,11 +58,13 @@ pub(crate) async fn migrate(
             .iter()
             .filter(|migration| migration.to_version > from_version);
         for migration in due {
+            let mut connection = connect(shard).await?;
             let statements = match shard.master {
                 Server::Mysql(_) => migration.mysql,
                 Server::Sqlite(_) => migration.sqlite,
+                // It has no connection of this kind.
+                Server::Other(_) => &[],
             };
-            let mut connection = connect(shard).await?;
             connection
                 .migrate(statements, migration.to_version)
                 .await

@@ -5,9 +5,12 @@
 //! this very deal has finished. Tables are created everywhere before the first slot is dealt; hence
 //! a master without tables beside a finished one is not what a crash leaves behind.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
-use freehold_core::{SCHEMA_VERSION, slot::even_share};
+use freehold_core::{
+    SCHEMA_VERSION,
+    slot::{SLOTS, even_share},
+};
 use freehold_storage::schema::SchemaState;
 
 /// What one master gets.
@@ -30,6 +33,13 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
 }
 
+/// What to do to add one shard to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Join {
+    /// The cluster that it joins.
+    pub(crate) cluster_id: u64,
+}
+
 /// Why nothing may be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PlanError {
@@ -43,6 +53,47 @@ pub(crate) enum PlanError {
         shards: usize,
         /// Which cluster.
         cluster_id: u64,
+    },
+    /// The shard that is to be added is there already.
+    #[error("nothing to do: shard '{shard}' ({address}) is in cluster {cluster_id:016x} already, {}",
+        match slots { 0 => "and owns no slot".to_owned(), many => format!("and owns {many} slots") })]
+    Joined {
+        /// Which shard.
+        shard: String,
+        /// Its master.
+        address: String,
+        /// Its cluster.
+        cluster_id: u64,
+        /// How many slots it owns.
+        slots: usize,
+    },
+    /// There is no cluster to add a shard to.
+    #[error(
+        "no other shard of this config is initialised, so there is no cluster that shard '{shard}' \
+         could join: run `freehold init` without --shard"
+    )]
+    NoCluster {
+        /// Which shard.
+        shard: String,
+    },
+    /// The config has no such shard.
+    #[error("no shard is called '{shard}': the config has {known}")]
+    NoSuchShard {
+        /// What was asked for.
+        shard: String,
+        /// Those that are there.
+        known: String,
+    },
+    /// The database holds something, and nothing says whose it is.
+    #[error(
+        "shard '{shard}' ({address}) holds rows or slots already, though it is not initialised: a \
+         new shard begins with an empty database. Give it one"
+    )]
+    NotEmpty {
+        /// Which shard.
+        shard: String,
+        /// Its master.
+        address: String,
     },
     /// Slots have an owner, and not the one of this deal.
     #[error(
@@ -110,7 +161,8 @@ pub(crate) enum PlanError {
     #[error(
         "shard '{shard}' ({address}) has no tables, but shard '{finished}' owns its slots already: \
          init creates all tables before it deals out a slot, so this is another database than the \
-         one it saw. Point the config at that one"
+         one it saw. Point the config at that one, or, if the shard is new, add it with `freehold \
+         init --shard {shard}`"
     )]
     Vanished {
         /// Which shard.
@@ -127,6 +179,10 @@ impl PlanError {
     pub(crate) fn shard(&self) -> Option<&str> {
         match self {
             Self::Finished { .. } => None,
+            Self::Joined { shard, .. }
+            | Self::NoCluster { shard }
+            | Self::NoSuchShard { shard, .. }
+            | Self::NotEmpty { shard, .. } => Some(shard),
             Self::Owned { shard, .. }
             | Self::Version { shard, .. }
             | Self::Name { shard, .. }
@@ -146,6 +202,12 @@ pub(crate) struct Master<'a> {
 
 /// Decides what `init` does with these masters, all of the config in its order.
 pub(crate) fn plan(masters: &[Master<'_>]) -> Result<Plan, PlanError> {
+    if let Some(cluster_id) = grown(masters) {
+        return Err(PlanError::Finished {
+            shards: masters.len(),
+            cluster_id,
+        });
+    }
     let mut steps = Vec::with_capacity(masters.len());
     let mut cluster: Option<(u64, &str)> = None;
     for (index, master) in masters.iter().enumerate() {
@@ -157,13 +219,12 @@ pub(crate) fn plan(masters: &[Master<'_>]) -> Result<Plan, PlanError> {
         if let Some(identity) = identity {
             let (cluster_id, other) = *cluster.get_or_insert((identity.cluster_id, master.shard));
             if identity.cluster_id != cluster_id {
-                return Err(PlanError::Cluster {
-                    shard: master.shard.to_owned(),
-                    address: master.address.to_owned(),
-                    found: identity.cluster_id,
-                    other: other.to_owned(),
+                return Err(of_other_cluster(
+                    master,
+                    identity.cluster_id,
+                    other,
                     cluster_id,
-                });
+                ));
             }
         }
         steps.push(step);
@@ -185,6 +246,102 @@ pub(crate) fn plan(masters: &[Master<'_>]) -> Result<Plan, PlanError> {
         });
     }
     Ok(Plan { cluster_id, steps })
+}
+
+/// The cluster, if these are all its shards and every slot has an owner, whatever has moved since
+/// `init` dealt them out.
+fn grown(masters: &[Master<'_>]) -> Option<u64> {
+    let mut cluster = None;
+    let mut owned = BTreeSet::new();
+    for master in masters {
+        let SchemaState::Ready {
+            identity, claimed, ..
+        } = master.state
+        else {
+            return None;
+        };
+        let same = *cluster.get_or_insert(identity.cluster_id) == identity.cluster_id;
+        if !same || identity.name != master.shard || identity.schema_version != SCHEMA_VERSION {
+            return None;
+        }
+        owned.extend(claimed.iter().cloned().flatten());
+    }
+    cluster.filter(|_| owned.len() == SLOTS)
+}
+
+/// Decides how a shard joins the cluster of the others. `others` are those of the config that
+/// answered; `is_empty` says that the shard's database holds no row and no slot.
+pub(crate) fn join(
+    master: &Master<'_>,
+    is_empty: bool,
+    others: &[Master<'_>],
+) -> Result<Join, PlanError> {
+    let (shard, address) = (master.shard.to_owned(), master.address.to_owned());
+    let mut cluster: Option<(u64, &str)> = None;
+    for other in others {
+        let SchemaState::Ready { identity, .. } = other.state else {
+            continue;
+        };
+        let (cluster_id, first) = *cluster.get_or_insert((identity.cluster_id, other.shard));
+        if identity.cluster_id != cluster_id {
+            return Err(of_other_cluster(
+                other,
+                identity.cluster_id,
+                first,
+                cluster_id,
+            ));
+        }
+    }
+    let Some((cluster_id, first)) = cluster else {
+        return Err(PlanError::NoCluster { shard });
+    };
+    let (identity, slots) = match master.state {
+        SchemaState::Absent | SchemaState::Started(_) if !is_empty => {
+            return Err(PlanError::NotEmpty { shard, address });
+        }
+        SchemaState::Absent => return Ok(Join { cluster_id }),
+        SchemaState::Started(identity) => (identity, None),
+        SchemaState::Ready {
+            identity,
+            slots_claimed,
+            ..
+        } => (identity, Some(*slots_claimed)),
+    };
+    if identity.name != master.shard {
+        let found = identity.name.clone();
+        return Err(PlanError::Name {
+            shard,
+            address,
+            found,
+        });
+    }
+    if identity.cluster_id != cluster_id {
+        return Err(of_other_cluster(
+            master,
+            identity.cluster_id,
+            first,
+            cluster_id,
+        ));
+    }
+    match slots {
+        None => Ok(Join { cluster_id }),
+        Some(slots) => Err(PlanError::Joined {
+            shard,
+            address,
+            cluster_id,
+            slots,
+        }),
+    }
+}
+
+fn of_other_cluster(master: &Master<'_>, found: u64, other: &str, cluster_id: u64) -> PlanError {
+    PlanError::Cluster {
+        shard: master.shard.to_owned(),
+        address: master.address.to_owned(),
+        found,
+        other: other.to_owned(),
+        cluster_id,
+    }
 }
 
 fn step(master: &Master<'_>, share: RangeInclusive<u16>) -> Result<Step, PlanError> {

@@ -149,3 +149,56 @@ fn ranges_are_told_briefly() {
     let many: Vec<_> = (0..9).map(|n| n * 2..=n * 2).collect();
     assert_eq!(ranges(&many), "0, 2, 4, 6, 5 more ranges");
 }
+
+#[test]
+fn a_cluster_that_moved_slots_since_is_finished_all_the_same() {
+    let grown = [
+        ready("a", 7, &[0..=9]),
+        ready("b", 7, &[HIGH]),
+        ready("c", 7, &[10..=32_767]),
+    ];
+    let said = plan_of(&grown);
+    assert!(
+        matches!(said, Err(PlanError::Finished { shards: 3, .. })),
+        "{said:?}"
+    );
+    // Without one of its shards nobody can tell.
+    let part = plan_of(&grown[..2]);
+    assert!(matches!(part, Err(PlanError::Owned { .. })), "{part:?}");
+}
+
+#[test]
+fn a_shard_joins_the_cluster_of_the_others_and_no_other() {
+    fn master<'a>(shard: &'a str, state: &'a SchemaState) -> Master<'a> {
+        Master {
+            shard,
+            address: "host:3306/db",
+            state,
+        }
+    }
+    let (a, b) = (ready("a", 7, &[LOW]), ready("b", 7, &[HIGH]));
+    let others = [master("a", &a), master("b", &b)];
+    let joins = |state: &SchemaState| join(&master("c", state), true, &others);
+    for state in [SchemaState::Absent, started("c", 7)] {
+        assert_eq!(joins(&state), Ok(Join { cluster_id: 7 }));
+    }
+    let there = joins(&ready("c", 7, &[]));
+    assert!(matches!(there, Err(PlanError::Joined { slots: 0, .. })));
+    for other in [started("c", 8), ready("c", 8, &[])] {
+        assert!(matches!(joins(&other), Err(PlanError::Cluster { .. })));
+    }
+    assert!(matches!(
+        joins(&started("d", 7)),
+        Err(PlanError::Name { .. })
+    ));
+    for state in [SchemaState::Absent, started("c", 7)] {
+        let full = join(&master("c", &state), false, &others);
+        assert!(matches!(full, Err(PlanError::NotEmpty { .. })), "{full:?}");
+    }
+    let alone = join(&master("c", &SchemaState::Absent), true, &[]);
+    assert!(matches!(alone, Err(PlanError::NoCluster { .. })));
+    let foreign = ready("b", 9, &[HIGH]);
+    let mixed = [master("a", &a), master("b", &foreign)];
+    let mixed = join(&master("c", &SchemaState::Absent), true, &mixed);
+    assert!(matches!(mixed, Err(PlanError::Cluster { .. })), "{mixed:?}");
+}

@@ -10,7 +10,7 @@ use rand::{Rng as _, rngs::StdRng};
 
 use crate::{
     args::AccountArgs,
-    config::{ShardConfig, SweeperSection},
+    config::{MoverSection, ShardConfig, SweeperSection},
 };
 
 /// The servers of one shard.
@@ -21,6 +21,15 @@ pub(crate) struct ShardServers {
     pub(crate) replicas: Vec<Server>,
     /// The schema that holds the tables; `None` for an embedded file.
     pub(crate) database: Option<String>,
+}
+
+impl From<ShardServers> for freehold_mover::Shard {
+    fn from(shard: ShardServers) -> Self {
+        Self {
+            name: shard.name,
+            servers: [vec![shard.master], shard.replicas].concat(),
+        }
+    }
 }
 
 /// An account that is used instead of the one in each DSN.
@@ -46,13 +55,38 @@ impl Account {
 
     /// The account of `[sweeper]`, if it names one.
     pub(crate) fn of_sweeper(section: &SweeperSection) -> Option<Self> {
-        let password = match (&section.password_file, &section.password_env) {
+        let SweeperSection {
+            user,
+            password_file,
+            password_env,
+            ..
+        } = section;
+        Self::of_section(user.as_ref(), password_file.as_ref(), password_env.as_ref())
+    }
+
+    /// The account of `[mover]`, if it names one.
+    pub(crate) fn of_mover(section: &MoverSection) -> Option<Self> {
+        let MoverSection {
+            user,
+            password_file,
+            password_env,
+            ..
+        } = section;
+        Self::of_section(user.as_ref(), password_file.as_ref(), password_env.as_ref())
+    }
+
+    fn of_section(
+        user: Option<&String>,
+        password_file: Option<&String>,
+        password_env: Option<&String>,
+    ) -> Option<Self> {
+        let password = match (password_file, password_env) {
             (Some(file), _) => Password::File(file.into()),
             (None, Some(variable)) => Password::Env(variable.clone()),
             (None, None) => Password::None,
         };
         Some(Self {
-            user: section.user.clone()?,
+            user: user?.clone(),
             password,
         })
     }

@@ -39,6 +39,8 @@ pub(crate) struct Surveyed {
     pub(crate) seen: Result<Seen, StorageError>,
     /// What the sweeper's account finds there; `None` if it was not asked.
     pub(crate) watched: Option<Result<Watched, StorageError>>,
+    /// The rights of the mover's account there; `None` if it was not asked.
+    pub(crate) moved: Option<Result<Vec<String>, StorageError>>,
 }
 
 /// What a server said.
@@ -80,6 +82,7 @@ pub(crate) async fn survey(shards: &[ShardServers], replicas: bool) -> Vec<Surve
                 database: shard.database.clone(),
                 seen: look(server).await,
                 watched: None,
+                moved: None,
             }
         })
         .collect();
@@ -109,6 +112,30 @@ pub(crate) async fn watch(surveyed: &mut [Surveyed], shards: &[ShardServers]) {
         .filter(|(found, _)| found.seen.is_ok() && found.database.is_some())
         .map(|(found, server)| async move {
             found.watched = Some(look_as_sweeper(server, found.role).await);
+        })
+        .collect();
+    stream::iter(asked)
+        .for_each_concurrent(SERVERS_AT_ONCE, |asked| asked)
+        .await;
+}
+
+/// Asks the masters among what [`survey`] found with replicas for the rights of the mover's account,
+/// which `shards` are opened with. Embedded files and servers that did not answer are left out.
+pub(crate) async fn ask_mover(surveyed: &mut [Surveyed], shards: &[ShardServers]) {
+    let servers = shards
+        .iter()
+        .flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas));
+    let asked: Vec<_> = surveyed
+        .iter_mut()
+        .zip(servers)
+        .filter(|(found, _)| found.role == Role::Master)
+        .filter(|(found, _)| found.seen.is_ok() && found.database.is_some())
+        .map(|(found, server)| async move {
+            let grants = async {
+                let mut connection = server.connect_schema().await?;
+                Ok(connection.facts().await?.grants)
+            };
+            found.moved = Some(grants.await);
         })
         .collect();
     stream::iter(asked)

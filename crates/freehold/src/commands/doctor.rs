@@ -10,7 +10,7 @@ use crate::{
     args::{AccountArgs, ConfigArgs},
     cluster::{
         findings::{Finding, Severity, findings},
-        survey::{Surveyed, survey, watch},
+        survey::{Surveyed, ask_mover, survey, watch},
     },
     exit::{Exit, Failure},
     output::{Output, bold, dim, human, table},
@@ -43,6 +43,8 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<Exit, Failur
     let Site {
         shards,
         swept,
+        moved,
+        moves,
         wanted,
         ..
     } = open_site(
@@ -54,6 +56,9 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<Exit, Failur
     )?;
     let mut surveyed = survey(&shards, true).await;
     watch(&mut surveyed, &swept).await;
+    if moves {
+        ask_mover(&mut surveyed, &moved).await;
+    }
     let findings = findings(&surveyed, &wanted);
     if output.is_json() {
         let servers: Vec<_> = surveyed.iter().map(server_json).collect();

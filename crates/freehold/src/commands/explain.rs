@@ -7,6 +7,7 @@ use freehold_core::SLOTS;
 use freehold_proto::v1::{ExplainResponse, RowInfo};
 use serde_json::{Map, Value, json};
 
+use super::shards::{replication_json, replication_words};
 use crate::{
     args::{AdminArgs, BytesArgs},
     duration::seconds_of_ttl,
@@ -97,6 +98,10 @@ pub(crate) async fn run(args: ExplainArgs, output: Output) -> Result<Exit, Failu
             "replica",
             format!("{} ({usable}{next}{reason})", replica.address),
         )?;
+        line(
+            "replication",
+            replication_words(replica.replication.as_ref()),
+        )?;
     }
     line("row", row_words(&way))?;
     Ok(Exit::Done)
@@ -143,6 +148,7 @@ fn json(key: &[u8], way: &ExplainResponse) -> Value {
             "usable": replica.usable,
             "reason": replica.reason,
             "next": replica.next,
+            "replication": replication_json(replica.replication.as_ref()),
         })).collect::<Vec<_>>(),
         "row": way.row.as_ref().map(|row| json!({
             "live": row.live,

@@ -1,27 +1,29 @@
 //! `freehold export`.
+//!
+//! A few tasks walk ranges of slots ([`walker`]), each one range after another, and hand over chunks
+//! of lines; one writer takes them to the file ([`target`]). The queue between them is bounded: a
+//! slow disk slows the walks down.
 
-use std::{
-    ffi::OsString,
-    fs::File,
-    io::{self, Write},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod target;
+mod walker;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 use freehold_client::ScanOptions;
-use freehold_core::{SLOTS, key::whole_tag};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
+use self::{
+    target::Target,
+    walker::{Chunk, Ranges, Walker},
+};
 use crate::{
     args::{BytesArgs, ReadArgs, RouterArgs},
     duration::parse_duration,
     exit::{Exit, Failure},
-    ndjson,
     output::{Output, human},
-    walk::Walk,
 };
 
 const EXAMPLES: &str = "\
@@ -33,10 +35,11 @@ Examples:
 Each line is {\"key\": ..., \"value\": ..., \"ttl\": SECONDS}; bytes that are not UTF-8 are in
 key_base64 and value_base64. Keys are written one after another, not at one moment: a key that
 lives throughout is there once, one that comes or goes meanwhile may be there or not. A time to
-live counts from when its line was written. FILE appears when it is complete.";
+live counts from when its line was written. FILE appears when it is complete. Lines come in no
+order; with --parallel 1, in the order of their slots.";
 
-/// Bytes that are gathered for one write to the file.
-const CHUNK_BYTES: usize = 256 << 10;
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -46,6 +49,10 @@ pub(crate) struct ExportArgs {
     /// Only keys that begin with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<OsString>,
+    /// Ranges of slots that are walked at once
+    #[arg(long, value_name = "RANGES", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: u16,
     /// How long to go on trying while no key arrives
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     patience: Duration,
@@ -69,111 +76,93 @@ pub(crate) async fn run(args: ExportArgs, output: Output) -> Result<Exit, Failur
         ..ScanOptions::default()
     };
     let client = args.router.connect().await?;
-    let bar = progress_bar(&options.prefix);
-    let started = Instant::now();
     let mut target = Target::open(&args.file)?;
-    let mut walk = Walk::new(client, options, args.patience);
-    let (mut keys, mut bytes) = (0_u64, 0_u64);
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES * 2);
-    while let Some((key, entry)) = walk.next().await? {
-        ndjson::write(key.bytes(), &entry.value, entry.ttl, &mut chunk)
-            .map_err(|error| Failure::io("cannot write a line", error))?;
-        keys += 1;
-        if chunk.len() >= CHUNK_BYTES {
-            bytes += target.write(&mut chunk)?;
-            bar.set_position(key.slot().index() as u64);
-            bar.set_message(rate(keys, bytes, started));
-        }
+    let parallel = usize::from(args.parallel);
+    let ranges = Ranges::over(&options.prefix, parallel);
+    let mut progress = Progress::new(ranges.slots());
+    // Each walk may be one chunk ahead of the writer.
+    let (chunks, mut walked) = mpsc::channel(parallel);
+    let mut walkers = JoinSet::new();
+    for _ in 0..parallel {
+        let walker = Walker {
+            client: client.clone(),
+            options: options.clone(),
+            patience: args.patience,
+            ranges: ranges.clone(),
+            chunks: chunks.clone(),
+        };
+        walkers.spawn(walker.run());
     }
-    bytes += target.write(&mut chunk)?;
+    drop(chunks);
+    // The first failure ends the other walks, too.
+    while let Some(chunk) = walked.recv().await {
+        let chunk = chunk?;
+        target.write(&chunk.lines)?;
+        progress.count(&chunk);
+    }
+    walkers.join_all().await;
+    assert_eq!(progress.slots, ranges.slots(), "every slot was walked");
     target.finish()?;
-    bar.finish_and_clear();
+    progress.bar.finish_and_clear();
     if output.is_json() {
         output.error_json(&json!({
-            "exported": keys,
-            "bytes": bytes,
-            "seconds": started.elapsed().as_secs_f64(),
+            "exported": progress.keys,
+            "bytes": progress.bytes,
+            "seconds": progress.started.elapsed().as_secs_f64(),
         }));
     } else {
-        output.note(&format!("exported {}", rate(keys, bytes, started)));
+        output.note(&format!("exported {}", progress.rate()));
     }
     Ok(Exit::Done)
 }
 
-/// Keys come in the order of their slots, so the slot says how far the walk is.
-fn progress_bar(prefix: &[u8]) -> ProgressBar {
-    if whole_tag(prefix).is_some() {
-        return ProgressBar::new_spinner();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {percent:>3}%  {msg}  ETA {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(SLOTS as u64).with_style(style)
+/// How far all walks are together.
+struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    keys: u64,
+    bytes: u64,
+    slots: u64,
 }
 
-fn rate(keys: u64, bytes: u64, started: Instant) -> String {
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
-    let per_second = human::count((keys as f64 / seconds) as u64);
-    format!(
-        "{}, {}, {per_second} keys/s",
-        human::plural(keys, "key"),
-        human::bytes(bytes)
-    )
-}
-
-/// Where lines go. A file has another name until it is complete, so that a broken export is never
-/// taken for a whole one.
-enum Target {
-    Stdout(io::Stdout),
-    File {
-        file: File,
-        partial: PathBuf,
-        path: PathBuf,
-    },
-}
-
-impl Target {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout(io::stdout()));
-        }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let file = File::create(&partial)
-            .map_err(|error| Failure::io(format!("cannot create {}", partial.display()), error))?;
-        Ok(Self::File {
-            file,
-            partial,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Writes the chunk and empties it.
-    fn write(&mut self, chunk: &mut Vec<u8>) -> Result<u64, Failure> {
-        let written = tokio::task::block_in_place(|| match self {
-            Self::Stdout(stdout) => stdout.write_all(chunk).and_then(|()| stdout.flush()),
-            Self::File { file, .. } => file.write_all(chunk),
-        });
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::io("cannot write the export", error),
-        })?;
-        let bytes = chunk.len() as u64;
-        chunk.clear();
-        Ok(bytes)
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        let Self::File {
-            file,
-            partial,
-            path,
-        } = self
-        else {
-            return Ok(());
+impl Progress {
+    fn new(slots: u64) -> Self {
+        // How far the walk of a single slot is, nobody knows.
+        let (bar, template) = match slots {
+            1 => (ProgressBar::new_spinner(), "{spinner} {msg}"),
+            _ => (
+                ProgressBar::new(slots),
+                "{wide_bar} {percent:>3}%  {msg}  ETA {eta}",
+            ),
         };
-        file.sync_all()
-            .and_then(|()| std::fs::rename(&partial, &path))
-            .map_err(|error| Failure::io(format!("cannot complete {}", path.display()), error))
+        bar.enable_steady_tick(TICK);
+        Self {
+            bar: match ProgressStyle::with_template(template) {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            },
+            started: Instant::now(),
+            keys: 0,
+            bytes: 0,
+            slots: 0,
+        }
+    }
+
+    fn count(&mut self, chunk: &Chunk) {
+        self.keys += chunk.keys;
+        self.bytes += chunk.lines.len() as u64;
+        self.slots += chunk.slots;
+        self.bar.set_position(self.slots);
+        self.bar.set_message(self.rate());
+    }
+
+    fn rate(&self) -> String {
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        let per_second = human::count((self.keys as f64 / seconds) as u64);
+        format!(
+            "{}, {}, {per_second} keys/s",
+            human::plural(self.keys, "key"),
+            human::bytes(self.bytes)
+        )
     }
 }

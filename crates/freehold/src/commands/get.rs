@@ -6,6 +6,7 @@ use clap::Args;
 use freehold_client::{Entry, Served, Source};
 use serde_json::{Map, Value, json};
 
+use super::shards::MILLISECOND;
 use crate::{
     args::{BytesArgs, ReadArgs, RouterArgs},
     duration::seconds_of_ttl,
@@ -96,8 +97,13 @@ pub(crate) fn served_json(served: &Served) -> Value {
 
 /// Who answered, for people.
 pub(crate) fn served_words(served: &Served) -> String {
+    let staleness = match served.staleness {
+        Some(staleness) if staleness.is_zero() => String::new(),
+        Some(staleness) => format!(", at most {} old", human::duration(staleness + MILLISECOND)),
+        None => ", of unknown age".to_owned(),
+    };
     format!(
-        "from the {} of shard {}",
+        "from the {} of shard {}{staleness}",
         source_word(served.source),
         served.shard
     )

@@ -72,6 +72,7 @@ pub(crate) async fn run(args: ScanArgs, output: Output) -> Result<Exit, Failure>
             .map(decode_token)
             .transpose()?
             .unwrap_or_default(),
+        slots: None,
         rows_max: 0,
         consistency: args.read.consistency.clone(),
     };

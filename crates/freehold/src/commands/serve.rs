@@ -26,6 +26,9 @@ Examples:
   FREEHOLD__SERVER__LISTEN=0.0.0.0:7420 freehold serve --config freehold.toml
 
 Every key of the config but `[[shards]]` can be set in the environment as FREEHOLD__SECTION__KEY.
+It follows changes of its config file while it runs, within seconds or on SIGHUP at once: shards,
+their servers and [sweeper]. A file that cannot be used, or that changes anything else, is refused
+whole, and the one before stays in use: the log, /healthz and `freehold shards` say why.
 On SIGTERM or Ctrl-C it takes no new requests, answers those it has, and ends with 0 within
 server.grace_period_ms; a second one ends it at once.";
 
@@ -51,8 +54,12 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure
     };
     let app = App::build(&config, &shards, &mut random).await?;
     let shutdown = shutdown()?;
+    let reloader = match &args.config.config {
+        Some(file) => Some(app.reloader(file, &config, &shards, &mut random)?),
+        None => None,
+    };
     announce(&app, &shards, folder, config.log.format.is_json(), output)?;
-    app.run(shutdown)
+    app.run(reloader, shutdown)
         .await
         .map_err(|error| Failure::Serve(format!("serving broke off: {error}")))?;
     tracing::info!("stopped");
@@ -96,6 +103,9 @@ fn announce(
         output.json(&banner.json())?;
     } else if !collected {
         output.line(&banner.text())?;
+    }
+    if cfg!(feature = "planted-bugs") {
+        tracing::error!("built with bugs on purpose: this program is for tests of the tests only");
     }
     tracing::info!(listen, admin, shards = shards.len(), "serving");
     Ok(())

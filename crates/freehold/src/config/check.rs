@@ -1,8 +1,11 @@
 //! What types cannot say: ranges, and what belongs together.
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
-use freehold_core::limits::{LOCK_WAIT_MAX, STATEMENT_KEYS_MAX, VALUE_BYTES_MAX};
+use freehold_core::limits::{
+    LOCK_WAIT_MAX, MOVER_BYTES_PER_SECOND_MAX, MOVER_LATENCY_FACTORS, STATEMENT_KEYS_MAX,
+    STATEMENT_TIMEOUT_MIN, VALUE_BYTES_MAX,
+};
 
 use super::{Config, ConfigError, LogFormat, Problem, ShardConfig, SweeperSection, shards};
 
@@ -20,8 +23,11 @@ pub(crate) fn check(
 ) -> Result<Vec<ShardConfig>, ConfigError> {
     let mut problems = Vec::new();
     check_server(config, &mut problems);
+    check_reads(config, &mut problems);
     check_lanes(config, &mut problems);
     check_sweeper(config, &mut problems);
+    check_mover(config, &mut problems);
+    check_audit(config, &mut problems);
     check_log(config, &mut problems);
     let shards = if embedded {
         Vec::new()
@@ -114,6 +120,7 @@ fn check_lanes(config: &Config, problems: &mut Vec<Problem>) {
     let lanes = &config.lanes;
     range("lanes.reads", lanes.reads, 1..=64, problems);
     range("lanes.writes", lanes.writes, 1..=64, problems);
+    range("lanes.scans", lanes.scans, 1..=64, problems);
     let keys = STATEMENT_KEYS_MAX as u64..=1 << 20;
     range("lanes.queue_keys_max", lanes.queue_keys_max, keys, problems);
     // A queue that cannot hold one value would never let it through.
@@ -133,21 +140,43 @@ fn check_lanes(config: &Config, problems: &mut Vec<Problem>) {
     );
 }
 
-/// Below the lock wait, each locked row would cost its lane the connection, and its callers the
-/// truth.
+fn check_reads(config: &Config, problems: &mut Vec<Problem>) {
+    let reads = &config.reads;
+    range(
+        "reads.heartbeat_ms",
+        reads.heartbeat_ms,
+        20..=10_000,
+        problems,
+    );
+    range(
+        "reads.session_wait_ms",
+        reads.session_wait_ms,
+        0..=10_000,
+        problems,
+    );
+    range(
+        "reads.replica_unusable_after_ms",
+        reads.replica_unusable_after_ms,
+        0..=2_592_000_000,
+        problems,
+    );
+}
+
+/// Below it, a locked row could cost its lane the connection, and its callers the truth; and of a
+/// write in several parts only the first would be sent.
 fn check_statement_timeout(value_ms: u64, problems: &mut Vec<Problem>) {
     const KEY: &str = "lanes.statement_timeout_ms";
     const MAX_MS: u64 = 10 * MINUTE_MS;
-    let lock_wait_ms = u64::try_from(LOCK_WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
-    if value_ms <= lock_wait_ms {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (lock_wait_ms, min_ms) = (millis(LOCK_WAIT_MAX), millis(STATEMENT_TIMEOUT_MIN));
+    if value_ms < min_ms {
         let words = format!(
-            "{value_ms} is not above the {lock_wait_ms} ms that a statement may wait for a row's \
-             lock: use {} to {MAX_MS}",
-            lock_wait_ms + 1
+            "{value_ms} is too near to the {lock_wait_ms} ms that a statement may wait for a row's \
+             lock: use {min_ms} to {MAX_MS}"
         );
         problems.push(Problem::new(KEY, words));
     } else {
-        range(KEY, value_ms, lock_wait_ms + 1..=MAX_MS, problems);
+        range(KEY, value_ms, min_ms..=MAX_MS, problems);
     }
 }
 
@@ -185,18 +214,59 @@ fn check_sweeper(config: &Config, problems: &mut Vec<Problem>) {
         1_000..=u64::MAX,
         problems,
     );
-    let passwords = [&sweeper.password_file, &sweeper.password_env];
-    match (&sweeper.user, passwords.into_iter().flatten().count()) {
+    let SweeperSection {
+        user,
+        password_file,
+        password_env,
+        ..
+    } = sweeper;
+    check_account("sweeper", user, [password_file, password_env], problems);
+}
+
+/// An account of a section's own: `passwords` are where its password is, at most one of them.
+fn check_account(
+    section: &str,
+    user: &Option<String>,
+    passwords: [&Option<String>; 2],
+    problems: &mut Vec<Problem>,
+) {
+    match (user, passwords.into_iter().flatten().count()) {
         (_, 2) => problems.push(Problem::new(
-            "sweeper.password_env",
+            format!("{section}.password_env"),
             "password_file is there too: give one of them",
         )),
         (None, 1) => problems.push(Problem::new(
-            "sweeper.user",
+            format!("{section}.user"),
             "is missing: a password alone names no account",
         )),
         _ => {}
     }
+}
+
+fn check_mover(config: &Config, problems: &mut Vec<Problem>) {
+    let mover = &config.mover;
+    range(
+        "mover.abandoned_after_ms",
+        mover.abandoned_after_ms,
+        1_000..=10 * MINUTE_MS,
+        problems,
+    );
+    if mover.latency_factor_max != 0.0 {
+        range(
+            "mover.latency_factor_max",
+            mover.latency_factor_max,
+            MOVER_LATENCY_FACTORS,
+            problems,
+        );
+    }
+    range(
+        "mover.bytes_per_s_max",
+        mover.bytes_per_s_max,
+        0..=MOVER_BYTES_PER_SECOND_MAX,
+        problems,
+    );
+    let passwords = [&mover.password_file, &mover.password_env];
+    check_account("mover", &mover.user, passwords, problems);
 }
 
 fn check_pauses(sweeper: &SweeperSection, problems: &mut Vec<Problem>) {
@@ -225,6 +295,20 @@ fn check_pauses(sweeper: &SweeperSection, problems: &mut Vec<Problem>) {
         );
         problems.push(Problem::new("sweeper.pause_ms_min", words));
     }
+}
+
+fn check_audit(config: &Config, problems: &mut Vec<Problem>) {
+    let audit = &config.audit;
+    range(
+        "audit.interval_s",
+        audit.interval_s,
+        1..=31_536_000,
+        problems,
+    );
+    let rows = 1..=10_000_000;
+    range("audit.rows_per_s_max", audit.rows_per_s_max, rows, problems);
+    let lag = 1..=60 * MINUTE_MS;
+    range("audit.lag_ms_max", audit.lag_ms_max, lag, problems);
 }
 
 fn check_log(config: &Config, problems: &mut Vec<Problem>) {

@@ -21,10 +21,11 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// What stands in the wrong place may be a DSN: neither shows the password of one.
     pub(crate) fn new(key: impl Into<String>, words: impl Into<String>) -> Self {
         Self {
-            key: key.into(),
-            words: words.into(),
+            key: without_credentials(&key.into()),
+            words: without_credentials(&words.into()),
         }
     }
 }

@@ -41,6 +41,12 @@ pub(crate) fn check(sections: &[ShardSection], problems: &mut Vec<Problem>) -> V
     for (index, section) in sections.iter().enumerate() {
         let key = format!("shards[{index}].master");
         let master = check_dsn(&section.master, &key, &mut seen, problems);
+        if master.as_ref().is_some_and(|master| !master.may_lead()) {
+            problems.push(Problem::new(
+                &key,
+                "promote=never is for replicas: a master leads",
+            ));
+        }
         let mut replicas = Vec::with_capacity(section.replicas.len());
         for (number, replica) in section.replicas.iter().enumerate() {
             let key = format!("shards[{index}].replicas[{number}]");

@@ -70,12 +70,15 @@ fn the_environment_goes_over_the_file() {
 #[test]
 fn an_unknown_key_is_named_wherever_it_stands() {
     for (toml, key) in [
-        ("[server]\nlisen = 'x'", "lisen"),
+        ("[server]\nlisen = 'x'", "server.lisen"),
         ("[serve]\nlisten = 'x'", "serve"),
-        ("[[shards]]\nname = 'a'\nmastr = 'x'", "mastr"),
+        ("[[shards]]\nname = 'a'\nmastr = 'x'", "shards[0].mastr"),
     ] {
         let error = read(toml, &[]).unwrap_err();
-        assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
+        assert!(
+            error.contains(&format!("{key}: unknown field `")),
+            "{error}"
+        );
     }
     let error = read(GOOD, &[("FREEHOLD__LANES__READ", "3")]).unwrap_err();
     assert!(error.contains("unknown field `read`"), "{error}");
@@ -138,9 +141,10 @@ fn limits_are_checked_and_all_problems_come_at_once() {
     let bad = format!(
         "{GOOD}\n[server]\nvalue_bytes_max = 99999999\nlisten = 'here'\nconnections_max = 0\n\
          answer_bytes_max = 1000\n[lanes]\nreads = 0\n\
-         statement_timeout_ms = 2000\n\
+         statement_timeout_ms = 3499\n\
          [sweeper]\npause_ms_min = 9\npause_ms_max = 3\npassword_file = 'x'\n\
          pause_factor = -0.5\nbatch_ms_max = 2001\nidle_ms = 0\n\
+         [audit]\ninterval_s = 0\nrows_per_s_max = 0\n\
          [log]\nfilter = 'a=b=c'"
     );
     let error = read(&bad, &[]).unwrap_err();
@@ -150,13 +154,15 @@ fn limits_are_checked_and_all_problems_come_at_once() {
         "server.connections_max: 0 is out of range: use 1 to 1000000",
         "server.answer_bytes_max: 1000 is out of range: use 1048576 to 1099511627776",
         "lanes.reads: 0 is out of range: use 1 to 64",
-        "lanes.statement_timeout_ms: 2000 is not above the 2000 ms that a statement may wait for a \
-         row's lock: use 2001 to 600000",
+        "lanes.statement_timeout_ms: 3499 is too near to the 2000 ms that a statement may wait for a \
+         row's lock: use 3500 to 600000",
         "sweeper.pause_factor: -0.5 is out of range: use 0 to 1000",
         "sweeper.batch_ms_max: 2001 is out of range: use 1 to 2000",
         "sweeper.idle_ms: 0 is out of range: use 10 to 600000",
         "sweeper.pause_ms_min: 9 is above sweeper.pause_ms_max (3)",
         "sweeper.user: is missing",
+        "audit.interval_s: 0 is out of range: use 1 to 31536000",
+        "audit.rows_per_s_max: 0 is out of range: use 1 to 10000000",
         "log.filter: 'a=b=c'",
     ] {
         assert!(error.contains(words), "{words} is not in: {error}");
@@ -210,8 +216,16 @@ fn no_error_shows_a_password() {
         "name = \"a\"",
         "nam = \"mysql://user:secret@db-a:3306/freehold\"",
     );
-    for toml in [nested, scalar.to_owned(), name] {
+    let key = "[log]\n\"mysql://user:secret@db-a/freehold\" = 1".to_owned();
+    for toml in [nested, scalar.to_owned(), name, key] {
         let error = read(&toml, &[]).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+    for variable in [
+        ("FREEHOLD__MYSQL://U:secret@H", "1"),
+        ("FREEHOLD__SERVER__LISTEN", "mysql://u:secret@h/d"),
+    ] {
+        let error = read(GOOD, &[variable]).unwrap_err();
         assert!(!error.contains("secret"), "{error}");
     }
     assert_eq!(

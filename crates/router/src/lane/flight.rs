@@ -2,18 +2,39 @@
 
 use std::time::Duration;
 
-use freehold_core::Fence;
+use freehold_core::{
+    Fence, Position,
+    planted::{self, Bug},
+};
 use freehold_storage::{DataConnection, Outcome, StorageError};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     Event, Lane,
     execute::{Executed, execute},
+    link::Unsettled,
+    settle::Shown,
 };
 use crate::{
     batch::{Batch, Rows},
-    request::{Kind, Request, Stage},
+    request::{Kind, Level, Needs, Request, Stage},
 };
+
+/// What becomes of statements that are out when another server begins to lead.
+const CUT_OFF: &str = "another server leads the shard since it was sent";
+
+/// An answer that took longer proves nothing by itself: the server may have hung while another one
+/// was promoted.
+const PROMPT: Duration = Duration::from_millis(250);
+
+/// A prompt answer proves nothing either if the server was not seen to answer for so long before it
+/// was asked: it may have hung, been replaced, and have woken up. Looks are at most half a second
+/// apart, and nobody replaces a server that has hung for less than a second
+/// ([`SILENCE_MAX`](crate::leadership::SILENCE_MAX)).
+const AWAKE: Duration = Duration::from_millis(750);
 
 /// A statement that is out, and who waits for it.
 pub(super) struct Flight {
@@ -21,12 +42,25 @@ pub(super) struct Flight {
     pub(super) number: u64,
     link: usize,
     kind: Kind,
+    logs: bool,
     /// How many rows it carries.
     pub(super) rows: usize,
     pub(super) requests: Vec<Request>,
     row_of: Vec<usize>,
     fence: Fence,
     pub(super) started: Instant,
+    /// Dropped to give the statement up: its answer is of no use any more.
+    cut_off: Option<oneshot::Sender<()>>,
+}
+
+impl Flight {
+    /// Gives it up if only the server that leads may answer some of it.
+    pub(super) fn cut_off(&mut self) {
+        let mut requests = self.requests.iter();
+        if requests.any(|request| request.needs() != Needs::Anyone) {
+            self.cut_off = None;
+        }
+    }
 }
 
 /// What came of a statement.
@@ -36,12 +70,16 @@ pub(super) struct Answered {
     connection: Option<Box<dyn DataConnection>>,
     rows: Rows,
     executed: Executed,
+    position: Option<Position>,
 }
 
 /// A statement that came back, with those who wait for its answer.
 pub(super) struct Landed {
-    batch: Batch,
+    /// The number of its statement.
+    pub(super) number: u64,
+    pub(super) batch: Batch,
     executed: Executed,
+    position: Option<Position>,
     fence: Fence,
 }
 
@@ -52,27 +90,47 @@ impl Lane {
         for request in &mut batch.requests {
             request.stage = Stage::Sent;
         }
+        // Another fence than the map's would turn one of them away, whatever it says.
+        let mut requests = batch.requests.iter();
+        let under_fence = requests.any(|request| self.must_lead(request))
+            && !planted::is(Bug::EpochIgnoredForReads);
         let number = self.flights_begun;
         self.flights_begun += 1;
+        let (cut_off, is_cut_off) = oneshot::channel();
         self.flights.push(Flight {
             number,
             link,
             kind: batch.kind,
+            logs: batch.logs,
             rows: batch.rows.len(),
             requests: batch.requests,
             row_of: batch.row_of,
             fence,
             started: Instant::now(),
+            cut_off: Some(cut_off),
         });
-        let statement = run(connection, batch.rows, fence, self.parts.statement_timeout);
-        self.jobs.push(Box::pin(async move {
-            let (connection, rows, executed) = statement.await;
-            Event::Answered(Answered {
-                number,
+        let within = self.parts.statement_timeout;
+        let with_position = self.is_replicated();
+        let (rows, logs) = (batch.rows, batch.logs);
+        let statement = async move {
+            let executing = run(
                 connection,
                 rows,
-                executed,
-            })
+                logs,
+                fence,
+                under_fence,
+                within,
+                is_cut_off,
+            );
+            let mut answered = executing.await;
+            if with_position {
+                add_position(&mut answered).await;
+            }
+            answered
+        };
+        self.jobs.push(Box::pin(async move {
+            let answered = statement.await;
+            Event::Answered(Box::new(Answered { number, ..answered }))
         }));
     }
 
@@ -88,29 +146,45 @@ impl Lane {
         if answered.executed.breaks_connection() {
             connection = None;
         }
+        if connection.is_none() {
+            // The server may be gone, or may not lead any more.
+            self.parts
+                .shards
+                .shard(self.parts.shard)
+                .reload
+                .notify_one();
+        }
         let link = &mut self.links[flight.link];
         if connection.is_none() && flight.kind.is_write() {
             let keys = flight
                 .requests
                 .iter()
                 .filter_map(|request| request.operation.key());
-            link.unsettled = keys.cloned().collect();
+            link.unsettled = Unsettled::Keys(keys.cloned().collect());
         }
         link.give_back(connection);
         let took = link.last_used - flight.started;
         self.parts.metrics.statement(flight.kind, flight.rows, took);
         let batch = Batch {
             kind: flight.kind,
+            logs: flight.logs,
             rows: answered.rows,
             requests: flight.requests,
             row_of: flight.row_of,
         };
         let landed = Landed {
+            number: flight.number,
             batch,
             executed: answered.executed,
+            position: answered.position,
             fence: flight.fence,
         };
         self.settle_landed();
+        if (took > PROMPT || !self.is_awake(flight.started))
+            && self.may_have_been_succeeded(&landed)
+        {
+            return self.doubt(landed);
+        }
         let at_once = !self.ends_all(&landed);
         self.landed = Some(landed);
         if at_once {
@@ -118,10 +192,60 @@ impl Lane {
         }
     }
 
+    /// Whether the leader was seen to answer shortly before that time, and nobody else to lead.
+    fn is_awake(&self, then: Instant) -> bool {
+        let shard = self.parts.shards.shard(self.parts.shard);
+        // The first moments of a machine have nothing before them.
+        then.checked_sub(AWAKE)
+            .is_some_and(|since| shard.answers_since(self.parts.place, since))
+    }
+
+    /// Whether another server may lead by now, and may have led before this answer came.
+    fn may_have_been_succeeded(&self, landed: &Landed) -> bool {
+        let shard = self.parts.shards.shard(self.parts.shard);
+        let mut requests = landed.batch.requests.iter();
+        shard.is_replicated()
+            && !matches!(landed.executed, Executed::Failed(_))
+            && requests.any(|request| self.must_lead(request))
+    }
+
+    /// Whether only a server that leads may answer this, here. Where no replica could, the leader
+    /// answers what has to be fresh.
+    pub(super) fn must_lead(&self, request: &Request) -> bool {
+        request.needs() != Needs::Anyone || (self.leads() && request.level != Level::Eventual)
+    }
+
+    /// Keeps an answer back until it is certain that its server led when it came.
+    fn doubt(&mut self, landed: Landed) {
+        let number = landed.number;
+        self.doubted.push(landed);
+        let (shards, parts) = (self.parts.shards.clone(), &self.parts);
+        let (shard, place) = (parts.shard, parts.place);
+        let wait_max = parts.statement_timeout;
+        self.jobs.push(Box::pin(async move {
+            let leads = timeout(wait_max, shards.still_leads(shard, place)).await;
+            Event::Confirmed(number, leads.unwrap_or(false))
+        }));
+    }
+
+    /// Answers what was kept back.
+    pub(super) fn confirmed(&mut self, number: u64, leads: bool) {
+        let is_it = |landed: &Landed| landed.number == number;
+        let Some(place) = self.doubted.iter().position(is_it) else {
+            return;
+        };
+        let mut landed = self.doubted.swap_remove(place);
+        if !leads {
+            let reason = CUT_OFF.into();
+            landed.executed = Executed::Failed(StorageError::Lost { reason });
+        }
+        self.settle(landed.batch, landed.executed, landed.position, landed.fence);
+    }
+
     /// Answers what landed, if anything did.
     pub(super) fn settle_landed(&mut self) {
         if let Some(landed) = self.landed.take() {
-            self.settle(landed.batch, landed.executed, landed.fence);
+            self.settle(landed.batch, landed.executed, landed.position, landed.fence);
         }
     }
 
@@ -132,25 +256,76 @@ impl Lane {
             outcomes.all(|outcome| matches!(outcome, Outcome::Applied(_)))
         }
         match &landed.executed {
-            Executed::Read(read) => self.may_answer(&read.fence, read.answered_by, &landed.fence),
+            Executed::Read(read) => {
+                Shown::new(read.fence, read.answered_by, read.beat, &landed.fence)
+                    .answers_all(&landed.batch.requests)
+            }
             Executed::Stored(outcomes) => applied(outcomes),
             Executed::Existed(outcomes) => applied(outcomes),
-            Executed::Page(_) | Executed::Raw(_) | Executed::Failed(_) => false,
+            Executed::TurnedAway | Executed::Page(_) | Executed::Raw(_) | Executed::Failed(_) => {
+                false
+            }
         }
     }
 }
 
+/// How long the position of a write that was answered is waited for.
+const POSITION_WAIT_MAX: Duration = Duration::from_secs(1);
+
 async fn run(
     mut connection: Box<dyn DataConnection>,
     rows: Rows,
+    logs: bool,
     fence: Fence,
+    under_fence: bool,
     answer_within: Duration,
-) -> (Option<Box<dyn DataConnection>>, Rows, Executed) {
-    match timeout(answer_within, execute(&mut *connection, &rows, &fence)).await {
-        Ok(executed) => (Some(connection), rows, executed),
-        Err(_) => {
-            let reason = format!("no answer within {answer_within:?}").into();
-            (None, rows, Executed::Failed(StorageError::Lost { reason }))
+    is_cut_off: oneshot::Receiver<()>,
+) -> Answered {
+    let executing = execute(&mut *connection, &rows, logs, &fence, under_fence);
+    let executed = tokio::select! {
+        biased;
+        _ = is_cut_off => Err(CUT_OFF.to_owned()),
+        executed = timeout(answer_within, executing) => {
+            executed.map_err(|_| format!("no answer within {answer_within:?}"))
         }
+    };
+    let (connection, executed) = match executed {
+        Ok(executed) => (Some(connection), executed),
+        Err(reason) => {
+            let reason = reason.into();
+            (None, Executed::Failed(StorageError::Lost { reason }))
+        }
+    };
+    Answered {
+        number: 0,
+        connection,
+        rows,
+        executed,
+        position: None,
     }
+}
+
+/// Asks where the history is that has the write: once for all that was in the statement.
+///
+/// Where the server dies in that moment, nobody would know after a failover whether a token without
+/// position is of a write that was lost. Such a write is of unknown outcome, and hands out none.
+async fn add_position(answered: &mut Answered) {
+    if !answered.executed.wrote() {
+        return;
+    }
+    let Some(connection) = &mut answered.connection else {
+        return;
+    };
+    let reason = match timeout(POSITION_WAIT_MAX, connection.written_position()).await {
+        Ok(Ok(position)) => {
+            answered.position = position;
+            return;
+        }
+        // The server lives, and its shard has this term.
+        Ok(Err(error)) if !error.breaks_connection() => return,
+        Ok(Err(error)) => format!("the server was lost after the write: {error}"),
+        Err(_) => format!("no position of the write within {POSITION_WAIT_MAX:?}"),
+    };
+    answered.connection = None;
+    answered.executed.lose(&reason.into());
 }

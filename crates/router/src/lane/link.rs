@@ -6,7 +6,7 @@ use freehold_core::Key;
 use freehold_storage::{DataConnection, StorageError, WriterName};
 use tokio::time::{Instant, timeout};
 
-use super::{Event, IDLE_PING, Lane, Opening, Role};
+use super::{Event, IDLE_PING, Lane, Opening};
 use crate::{backoff::Backoff, map_loader::standing_of, shards::Standing};
 
 /// A connection, unless opening it failed.
@@ -23,9 +23,26 @@ pub(super) struct Link {
     /// When something came back on it.
     pub(super) last_used: Instant,
     backoff: Backoff,
-    /// Keys of a write under which it broke: the server may still be storing them, until the next
-    /// connection has put an end to that.
-    pub(super) unsettled: Vec<Key>,
+    /// What the server may still be storing for the connection before, until this one has put an
+    /// end to that.
+    pub(super) unsettled: Unsettled,
+}
+
+/// Keys that a broken connection may still be writing.
+pub(super) enum Unsettled {
+    /// Those of the write under which it broke; none, if it did not.
+    Keys(Vec<Key>),
+    /// Any: who knew which is gone.
+    Any,
+}
+
+impl Unsettled {
+    pub(super) fn keys(&self) -> &[Key] {
+        match self {
+            Self::Keys(keys) => keys,
+            Self::Any => &[],
+        }
+    }
 }
 
 enum State {
@@ -45,8 +62,21 @@ impl Link {
             state: State::Closed(now, None),
             last_used: now,
             backoff: Backoff::new(seed),
-            unsettled: Vec::new(),
+            unsettled: Unsettled::Keys(Vec::new()),
         }
+    }
+
+    /// One whose former connection may still be writing anything.
+    pub(super) fn after_panic(mut self) -> Self {
+        if self.writer.is_some() {
+            self.unsettled = Unsettled::Any;
+        }
+        self
+    }
+
+    /// Whether its former connection may still be writing, and nobody knows what.
+    pub(super) fn is_unsettled(&self) -> bool {
+        matches!(self.unsettled, Unsettled::Any)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -84,35 +114,55 @@ impl Lane {
         Some(free.max_by_key(|(_, link)| link.last_used)?.0)
     }
 
-    /// Why nothing can be sent for now: no connection is open or on its way.
+    /// Why nothing can be sent for now: no connection is open or on its way, or one that has to be
+    /// first is not.
     pub(super) fn is_down(&self) -> Option<Arc<str>> {
         let now = Instant::now();
-        let mut reason = None;
-        for link in &self.links {
-            match &link.state {
-                State::Closed(again_at, Some(why)) if *again_at > now => reason = Some(why.clone()),
-                _ => return None,
-            }
+        let rests = |link: &Link| match &link.state {
+            State::Closed(again_at, Some(why)) if *again_at > now => Some(why.clone()),
+            _ => None,
+        };
+        let mut unsettled = self.links.iter().filter(|link| link.is_unsettled());
+        if let Some(why) = unsettled.find_map(rests) {
+            return Some(why);
         }
-        reason
+        let all: Option<Vec<Arc<str>>> = self.links.iter().map(rests).collect();
+        all?.pop()
     }
 
     /// Opens what is closed, and asks what was idle for long.
     pub(super) fn tend_links(&mut self) {
-        let wanted = self.parts.opening == Opening::Eager || !self.backlog.is_empty();
+        let eager = self.is_eager();
+        let led_before = self.parts.opening == Opening::WhileLeading && !eager;
+        let wanted = eager || (self.parts.opening == Opening::OnDemand && !self.backlog.is_empty());
         let now = Instant::now();
         for index in 0..self.links.len() {
             match &self.links[index].state {
-                State::Closed(again_at, _) if *again_at <= now && wanted => self.open(index),
+                State::Free(_) if led_before => self.links[index].give_back(None),
+                State::Closed(again_at, failed)
+                    if *again_at <= now
+                        && wanted
+                        && (eager || failed.is_none() || !self.is_opening()) =>
+                {
+                    self.open(index);
+                }
                 State::Free(_) if self.links[index].last_used + IDLE_PING <= now => self.ask(index),
                 _ => {}
             }
         }
     }
 
+    /// Whether a connection is on its way. One that is opened on demand and failed waits for the
+    /// others: else some attempt would always be on its way, and nobody learn that the server is
+    /// down.
+    fn is_opening(&self) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| matches!(link.state, State::Opening))
+    }
+
     /// When [`Self::tend_links`] has something to do, if nothing happens before.
     pub(super) fn links_due(&self) -> Option<Instant> {
-        let eager = self.parts.opening == Opening::Eager;
+        let eager = self.is_eager();
         let due = |link: &Link| match &link.state {
             State::Closed(again_at, _) if eager => Some(*again_at),
             State::Free(_) => Some(link.last_used + IDLE_PING),
@@ -126,8 +176,8 @@ impl Lane {
         let link = &mut self.links[index];
         link.state = State::Opening;
         let writer = link.writer.clone();
-        let (server, shards) = (self.parts.server.clone(), self.parts.shards.clone());
-        let (shard, role) = (self.parts.shard, self.parts.role);
+        let (server, shards) = (self.server().server.load_full(), self.parts.shards.clone());
+        let (shard, leads) = (self.parts.shard, self.leads());
         let connect_timeout = self.parts.connect_timeout;
         let statement_timeout = self.parts.statement_timeout;
         let opening = async move {
@@ -136,7 +186,7 @@ impl Lane {
                 None => server.connect().await?,
             };
             let claims = connection.claims(u64::MAX).await?;
-            let checked = shards.check_identity(shard, &claims.identity, role == Role::Master);
+            let checked = shards.check_identity(shard, &claims.identity, leads);
             Ok::<_, StorageError>((connection, checked))
         };
         self.jobs.push(Box::pin(async move {
@@ -155,18 +205,23 @@ impl Lane {
     /// Without any connection, nor one on its way, everything that waits is ended: nothing of it was
     /// sent.
     pub(super) fn opened(&mut self, index: usize, opened: Opened) {
+        let serves = self.links.iter().any(Link::is_open);
         let link = &mut self.links[index];
         let standing = match opened {
             Ok(connection) => {
                 link.backoff.reset();
-                link.unsettled.clear();
+                link.unsettled = Unsettled::Keys(Vec::new());
                 link.give_back(Some(connection));
+                if !self.writes() {
+                    self.server().watch.reconnected();
+                }
                 Standing::Usable
             }
             Err(standing) => {
                 let rest = match self.parts.opening {
-                    Opening::Eager => link.backoff.after_failure(),
-                    Opening::OnDemand => std::time::Duration::ZERO,
+                    // The next request may try again at once, unless another connection serves it.
+                    Opening::OnDemand if !serves => std::time::Duration::ZERO,
+                    _ => link.backoff.after_failure(),
                 };
                 link.state = State::Closed(Instant::now() + rest, Some(standing.reason()));
                 standing
@@ -175,19 +230,21 @@ impl Lane {
         let reason = standing.reason();
         let hopeful = |link: &Link| link.is_open() || matches!(link.state, State::Opening);
         let none_left = !self.links.iter().any(hopeful);
+        // What waits for this one would wait for long.
+        let has_to_be_first = self.links[index].is_unsettled();
         if standing == Standing::Usable || none_left {
             self.note(standing);
         }
-        if none_left {
+        if none_left || has_to_be_first {
             self.fail_waiting(&reason);
         }
     }
 
-    /// A master's standing is the map loader's to say; a replica's is its lanes'.
+    /// The standing of the server that leads is the map loader's to say; a replica's is its lanes'.
     fn note(&self, standing: Standing) {
-        let Role::Replica(_) = self.parts.role else {
+        if self.leads() {
             return;
-        };
+        }
         let server = self.server();
         if !server.is_usable() || standing != Standing::Usable {
             server.set_standing(standing);

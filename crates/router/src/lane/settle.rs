@@ -1,35 +1,93 @@
 //! Answering the requests of a batch from what came back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use freehold_core::{Fence, ShardMap, limits::VALUE_BYTES_MAX};
+use bytes::Bytes;
+use freehold_core::{
+    Beat, Fence, Position, ShardMap, Term, Token,
+    limits::VALUE_BYTES_MAX,
+    planted::{self, Bug},
+};
 use freehold_storage::{Inspected, Outcome, Row, StorageError, Value};
+use tokio::time::Instant;
 
-use super::{Lane, Role, execute::Executed};
+use super::{
+    Lane,
+    execute::{Executed, is_closed},
+    hooks::{applied_nothing, as_answered, place_of},
+};
 use crate::{
     batch::{Batch, Rows},
     failure::Failure,
-    request::{Answer, Level, ReadAnswer, Request, Stage},
+    request::{Answer, Level, Needs, ReadAnswer, Request, Stage},
 };
 
 /// How often a request that provably changed nothing goes out again after a broken connection.
 const REPEATS_MAX: u8 = 1;
 
+/// What a server showed of itself beside the rows that it read.
+pub(super) struct Shown {
+    fence: Fence,
+    /// Whether it leads by the very fence that the map had: a replica at the address of the leader
+    /// shows that fence, too, and may be behind.
+    is_leaders: bool,
+    /// Whether it is not ahead of the map.
+    is_known: bool,
+    answered_by: u64,
+    /// The heartbeat, if it was read as well.
+    beat: Option<Beat>,
+}
+
+impl Shown {
+    pub(super) fn new(
+        fence: Fence,
+        answered_by: u64,
+        beat: Option<Beat>,
+        believed: &Fence,
+    ) -> Self {
+        Self {
+            fence,
+            is_leaders: fence.agrees_with(believed) && answered_by == fence.server_id,
+            is_known: !fence.is_newer_than(believed),
+            answered_by,
+            beat,
+        }
+    }
+
+    /// Whether rows that were read so may be given to this caller, who was routed by the map.
+    fn answers(&self, request: &Request) -> bool {
+        let planted = planted::is(Bug::EpochIgnoredForReads);
+        self.is_leaders || (self.is_known && request.needs() == Needs::Anyone) || planted
+    }
+
+    pub(super) fn answers_all(&self, requests: &[Request]) -> bool {
+        requests.iter().all(|request| self.answers(request))
+    }
+}
+
 impl Lane {
     /// Answers every request of the batch, or sends it on its way again.
-    pub(super) fn settle(&mut self, batch: Batch, executed: Executed, fence: Fence) {
+    /// `position` includes what it wrote, if it is known.
+    pub(super) fn settle(
+        &mut self,
+        batch: Batch,
+        executed: Executed,
+        position: Option<Position>,
+        fence: Fence,
+    ) {
         match executed {
             Executed::Read(read) => {
-                if self.may_answer(&read.fence, read.answered_by, &fence) {
-                    self.answer_reads(batch, &read.fence, read.rows);
-                } else {
-                    self.turn_away(batch.requests, fence);
-                }
+                let shown = Shown::new(read.fence, read.answered_by, read.beat, &fence);
+                self.answer_reads(batch, shown, read.rows, fence);
             }
+            Executed::TurnedAway => self.turn_away(batch.requests, fence),
             Executed::Page(page) => {
-                if !self.may_answer(&page.fence, page.answered_by, &fence) {
+                let shown = Shown::new(page.fence, page.answered_by, page.beat, &fence);
+                if !shown.answers_all(&batch.requests) {
                     self.turn_away(batch.requests, fence);
-                } else if self.is_behind(&self.map(), &batch.requests, &page.fence) {
+                } else if self.is_behind(&self.map(), &batch.requests, &shown)
+                    || !self.is_as_asked(&batch.requests, &shown, self.proven_since(&shown))
+                {
                     self.give_up(batch.requests, &self.behind());
                 } else {
                     self.end_all(batch, |_| {
@@ -42,22 +100,26 @@ impl Lane {
                 answered_by,
                 row,
             }) => {
-                if self.may_answer(&shown, answered_by, &fence) {
+                if Shown::new(shown, answered_by, None, &fence).answers_all(&batch.requests) {
                     self.end_all(batch, |_| Ok(Answer::Raw(row.clone())));
                 } else {
                     self.turn_away(batch.requests, fence);
                 }
             }
             Executed::Stored(outcomes) => {
+                let outcomes = as_answered(outcomes);
                 let versions: Vec<u64> = match &batch.rows {
                     Rows::Put(rows) => rows.iter().map(|row| row.version).collect(),
                     _ => Vec::new(),
                 };
-                let answer = |row: usize, (): &()| Answer::Stored(versions[row]);
+                let token = self.token(&fence, position);
+                let answer = |row: usize, (): &()| Answer::Stored(versions[row], token.clone());
                 self.settle_writes(batch, &outcomes, fence, answer);
             }
             Executed::Existed(outcomes) => {
-                let answer = |_, existed: &bool| Answer::Existed(*existed);
+                let outcomes = as_answered(outcomes);
+                let token = self.token(&fence, position);
+                let answer = |_, existed: &bool| Answer::Existed(*existed, token.clone());
                 self.settle_writes(batch, &outcomes, fence, answer);
             }
             Executed::Failed(error) => self.settle_failure(batch, &error),
@@ -82,13 +144,14 @@ impl Lane {
         }
         let (mut turned_away, mut unsent) = (Vec::new(), Vec::new());
         let mut unreachable = None;
+        let now = Instant::now();
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
             match &outcomes[row] {
                 Outcome::Applied(value) => {
-                    request.end(Ok(answer(row, value)));
+                    request.end_at(now, Ok(answer(row, value)));
                 }
                 Outcome::FenceDisagrees => turned_away.push(request),
-                Outcome::Failed(error @ StorageError::Unreachable { .. }) => {
+                Outcome::Failed(error) if applied_nothing(error) => {
                     unreachable = Some(error);
                     unsent.push(request);
                 }
@@ -110,17 +173,22 @@ impl Lane {
     fn settle_failure(&mut self, mut batch: Batch, error: &StorageError) {
         self.parts.metrics.storage_error(batch.kind, error);
         let requests = std::mem::take(&mut batch.requests);
-        let applied_nothing =
-            !batch.kind.is_write() || matches!(error, StorageError::Unreachable { .. });
+        let applied_nothing = !batch.kind.is_write() || applied_nothing(error);
         if applied_nothing && error.breaks_connection() {
             self.again_or_fail(requests, error);
         } else {
+            // Some past state, which is all that these asked for, a closed server has: without the
+            // others they are read under no fence.
+            let may_answer = |request: &Request| is_closed(error) && !self.must_lead(request);
+            let (again, requests) = requests.into_iter().partition(may_answer);
+            self.again_or_fail(again, error);
             let failure = Failure::of_storage(&self.name, error, batch.kind.is_write());
             self.give_up(requests, &failure);
         }
     }
 
-    /// Requests that provably changed nothing, on a connection that broke: once more, then failed.
+    /// Requests that provably changed nothing, on a connection that is given up: once more, then
+    /// failed.
     fn again_or_fail(&mut self, requests: Vec<Request>, error: &StorageError) {
         let (mut again, mut failed) = (Vec::new(), Vec::new());
         for mut request in requests {
@@ -161,49 +229,104 @@ impl Lane {
         self.reload(Some(fence));
     }
 
-    /// Whether rows read under the fence `shown` may be given to callers routed by `believed`. A
-    /// master must show the very fence and be the server that it names, as for a write: a replica
-    /// behind the master's address shows the same fence, and may be behind. A replica may, too, but
-    /// it may not be ahead.
-    pub(super) fn may_answer(&self, shown: &Fence, answered_by: u64, believed: &Fence) -> bool {
-        match self.parts.role {
-            Role::Master => shown.agrees_with(believed) && answered_by == shown.server_id,
-            Role::Replica(_) => !shown.is_newer_than(believed),
-        }
-    }
-
     /// Whether the server shows a time before the slots came to this shard: what it has of them
     /// then is not the slots' content.
-    fn is_behind(&self, map: &ShardMap, requests: &[Request], shown: &Fence) -> bool {
-        if self.parts.role == Role::Master {
+    fn is_behind(&self, map: &ShardMap, requests: &[Request], shown: &Shown) -> bool {
+        if shown.is_leaders {
             return false;
         }
         let view = map.shard(self.parts.shard);
+        // What shows an earlier term may follow a former master, for good: what that took since is
+        // no past of this shard.
+        let history = |fence: &Fence| (fence.term, fence.server_id);
+        if view.fence.as_ref().map(history) != Some(history(&shown.fence)) {
+            return true;
+        }
         requests
             .iter()
             .flat_map(|request| request.operation.slots())
             .any(|slot| {
                 view.claim(slot)
-                    .is_none_or(|claim| shown.epoch < claim.since_epoch)
+                    .is_none_or(|claim| shown.fence.epoch < claim.since_epoch)
             })
+    }
+
+    /// A time such that everything that was committed before is in what a replica brought, if that is
+    /// known.
+    fn proven_since(&self, shown: &Shown) -> Option<Instant> {
+        let (shards, shard) = (&self.parts.shards, self.parts.shard);
+        shards.proven_since(shard, self.server(), shown.beat, shown.answered_by)
+    }
+
+    /// Whether what was read is as fresh as its callers asked for.
+    fn is_as_asked(&self, requests: &[Request], shown: &Shown, since: Option<Instant>) -> bool {
+        let watch = &self.server().watch;
+        requests.iter().all(|request| match &request.level {
+            Level::Session(_) => {
+                let is_of_term = request.judged.term == Some(Term::from(&shown.fence));
+                let has_all = shown.is_leaders
+                    || (since.is_some() && request.judged.generation == Some(watch.generation()));
+                is_of_term && has_all
+            }
+            _ if shown.is_leaders => true,
+            Level::Bounded(max) => {
+                let oldest = request.received.checked_sub(*max);
+                since.is_some_and(|since| oldest.is_none_or(|oldest| since >= oldest))
+            }
+            Level::Strong | Level::Eventual => true,
+        })
+    }
+
+    /// What writes of this batch hand out.
+    fn token(&self, fence: &Fence, position: Option<Position>) -> Bytes {
+        let tag = self.parts.shards.tag(self.parts.shard);
+        let token = tag.map(|tag| Token::new(tag, Term::from(fence), position).encode());
+        token.unwrap_or_default().into()
     }
 
     /// Answers each request from its row. Values that were too large for their share of the
     /// statement are read again, by a statement that takes fewer of them, under a fence of its own:
     /// what a lane holds at once is what one statement brings.
-    fn answer_reads(&mut self, batch: Batch, shown: &Fence, rows: Vec<Option<Row>>) {
+    fn answer_reads(
+        &mut self,
+        batch: Batch,
+        shown: Shown,
+        mut rows: Vec<Option<Row>>,
+        believed: Fence,
+    ) {
         assert_eq!(rows.len(), batch.rows.len(), "one row per key");
-        let from_replica = self.parts.role != Role::Master;
+        let now = Instant::now();
+        let each_its_own = batch.requests.len() == rows.len();
+        let from_replica = !(shown.is_leaders && self.leads());
         let shard: Arc<str> = self.name.clone();
         // One map for the whole batch.
         let map = self.map();
+        let since = (!shown.is_leaders)
+            .then(|| self.proven_since(&shown))
+            .flatten();
+        let staleness = match shown.is_leaders {
+            true => Some(Duration::ZERO),
+            false => since.map(|since| since.elapsed()),
+        };
         let (mut behind, mut again) = (Vec::new(), Vec::new());
+        let mut turned_away = Vec::new();
         for (mut request, row) in batch.requests.into_iter().zip(batch.row_of) {
-            if from_replica && self.is_behind(&map, std::slice::from_ref(&request), shown) {
+            if !shown.answers(&request) {
+                turned_away.push(request);
+                continue;
+            }
+            let alone = std::slice::from_ref(&request);
+            if self.is_behind(&map, alone, &shown) || !self.is_as_asked(alone, &shown, since) {
                 behind.push(request);
                 continue;
             }
-            let row = rows[row].clone();
+            let place = place_of(row, rows.len());
+            // Most rows are one request's alone.
+            let row = if each_its_own {
+                rows[place].take()
+            } else {
+                rows[place].clone()
+            };
             let value = row.as_ref().map(|row| &row.value);
             if let Some(Value::TooLarge { bytes }) = value {
                 if *bytes > VALUE_BYTES_MAX {
@@ -221,13 +344,17 @@ impl Lane {
                 row,
                 shard: shard.clone(),
                 from_replica,
+                staleness,
                 room: None,
             });
-            request.end(answer.within(&self.parts.answer_bytes));
+            request.end_at(now, answer.within(&self.parts.answer_bytes));
         }
         self.put_back(again);
         if !behind.is_empty() {
             self.give_up(behind, &self.behind());
+        }
+        if !turned_away.is_empty() {
+            self.turn_away(turned_away, believed);
         }
     }
 
@@ -238,7 +365,7 @@ impl Lane {
     fn behind(&self) -> Failure {
         Failure::Unavailable {
             shard: self.name.clone(),
-            reason: "the replica has not yet seen the slot arrive".into(),
+            reason: "the replica is behind what was asked for".into(),
         }
     }
 
@@ -251,11 +378,15 @@ impl Lane {
     /// Ends requests that this server cannot answer. A read that a replica could not answer goes to
     /// the master instead, if it may.
     pub(super) fn give_up(&self, requests: Vec<Request>, failure: &Failure) {
-        let fall_back = self.parts.role != Role::Master && self.parts.shards.may_fall_back();
         let mut to_master = Vec::new();
         for mut request in requests {
-            if fall_back && !request.is_over() {
-                request.level = Level::Strong;
+            let fall_back = self.parts.shards.may_fall_back(&request.level);
+            let of_replica = request.needs() == Needs::Anyone && !self.leads();
+            // The leader's answer may be of a term that the token was not judged by.
+            let of_session = matches!(request.level, Level::Session(_));
+            if (of_replica && fall_back || of_session && !request.leader_only) && !request.is_over()
+            {
+                request.leader_only = true;
                 request.stage = Stage::Waiting;
                 to_master.push(request);
             } else {

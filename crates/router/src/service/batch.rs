@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use freehold_core::{
-    Key,
-    limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, RESPONSE_BYTES_MAX},
-};
+use freehold_core::limits::RESPONSE_BYTES_MAX;
 use freehold_proto::v1::{self, batch_get_result, batch_write_result, write};
 use prost::Message;
 use tokio::time::Instant;
@@ -15,7 +12,7 @@ use crate::{
     budget::Held,
     calls::Calls,
     failure::Failure,
-    request::{Ending, Level, Operation},
+    request::{Ending, Level},
     status, validate,
 };
 
@@ -25,13 +22,7 @@ pub(super) async fn get(
     request: v1::BatchGetRequest,
     deadline: Instant,
 ) -> Result<(v1::BatchGetResponse, Vec<Arc<Held>>), Failure> {
-    let level = validate::level(request.read.as_ref())?;
-    check_items("keys", request.keys.len())?;
-    let operations = request
-        .keys
-        .into_iter()
-        .map(|key| Ok(Operation::Get(Key::new(key)?)))
-        .collect();
+    let (operations, level) = validate::batch_get(request)?;
     let endings = calls.ask_all(operations, level, deadline).await;
     let mut response = Filling {
         bytes_left: RESPONSE_BYTES_MAX,
@@ -81,20 +72,11 @@ pub(super) async fn write(
     request: v1::BatchWriteRequest,
     deadline: Instant,
 ) -> Result<v1::BatchWriteResponse, Failure> {
-    check_items("writes", request.writes.len())?;
-    let bytes: usize = request.writes.iter().map(write_bytes).sum();
-    if bytes > BATCH_BYTES_MAX {
-        return Err(Failure::invalid(
-            "writes",
-            format!("writes hold {bytes} bytes: at most {BATCH_BYTES_MAX} are allowed"),
-        ));
-    }
-    let mut are_puts = Vec::with_capacity(request.writes.len());
-    let mut operations = Vec::with_capacity(request.writes.len());
-    for write in request.writes {
-        are_puts.push(!matches!(write.write, Some(write::Write::Delete(_))));
-        operations.push(operation(calls, write));
-    }
+    let is_put = |write: &v1::Write| !matches!(write.write, Some(write::Write::Delete(_)));
+    let are_puts: Vec<bool> = request.writes.iter().map(is_put).collect();
+    let operations = calls
+        .validator
+        .batch_write(request, || calls.versions.next())?;
     let endings = calls.ask_all(operations, Level::Strong, deadline).await;
     let results = endings
         .into_iter()
@@ -102,25 +84,6 @@ pub(super) async fn write(
         .map(write_result)
         .collect();
     Ok(v1::BatchWriteResponse { results })
-}
-
-fn operation(calls: &Calls, write: v1::Write) -> Result<Operation, Failure> {
-    match write.write {
-        Some(write::Write::Put(put)) => calls.validator.put(put, calls.versions.next()),
-        Some(write::Write::Delete(delete)) => validate::delete(delete.key),
-        None => Err(Failure::invalid(
-            "writes",
-            "a write is neither a put nor a delete",
-        )),
-    }
-}
-
-fn write_bytes(write: &v1::Write) -> usize {
-    match &write.write {
-        Some(write::Write::Put(put)) => put.key.len() + put.value.len(),
-        Some(write::Write::Delete(delete)) => delete.key.len(),
-        None => 0,
-    }
 }
 
 fn write_result((ending, is_put): (Ending, bool)) -> v1::BatchWriteResult {
@@ -133,15 +96,5 @@ fn write_result((ending, is_put): (Ending, bool)) -> v1::BatchWriteResult {
         .unwrap_or_else(|failure| batch_write_result::Result::Error(status::to_item(&failure)));
     v1::BatchWriteResult {
         result: Some(result),
-    }
-}
-
-fn check_items(field: &'static str, count: usize) -> Result<(), Failure> {
-    match count {
-        1..=BATCH_ITEMS_MAX => Ok(()),
-        _ => Err(Failure::invalid(
-            field,
-            format!("{field} has {count} items: 1 to {BATCH_ITEMS_MAX} are allowed"),
-        )),
     }
 }

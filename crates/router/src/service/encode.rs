@@ -1,12 +1,13 @@
 //! From answers to messages.
 
+use bytes::Bytes;
 use freehold_proto::v1;
 use freehold_storage::{Row, Value};
 
 use crate::{
     failure::Failure,
     request::{Answer, Ending, ReadAnswer, Room},
-    validate::wire_ttl,
+    validate::{wire_duration, wire_ttl},
 };
 
 /// A live row as callers see it; only a row whose value was read is one.
@@ -22,16 +23,15 @@ pub(super) fn entry(row: Row) -> Result<v1::Entry, Failure> {
 }
 
 fn served(answer: &ReadAnswer) -> v1::Served {
-    let (source, staleness) = if answer.from_replica {
-        // How far a replica is behind is not known: absent, which never means zero.
-        (v1::Source::Replica, None)
-    } else {
-        (v1::Source::Master, Some(prost_types::Duration::default()))
+    let source = match answer.from_replica {
+        true => v1::Source::Replica,
+        false => v1::Source::Master,
     };
     v1::Served {
         shard: answer.shard.to_string(),
         source: source.into(),
-        staleness,
+        // Absent if it is not known, which never means zero.
+        staleness: answer.staleness.map(wire_duration),
     }
 }
 
@@ -71,9 +71,9 @@ pub(super) fn ttl(ending: Ending) -> Result<v1::TtlResponse, Failure> {
 /// The answer to a PUT.
 pub(super) fn put(ending: Ending) -> Result<v1::PutResponse, Failure> {
     match ending? {
-        Answer::Stored(version) => Ok(v1::PutResponse {
+        Answer::Stored(version, session_token) => Ok(v1::PutResponse {
             version,
-            session_token: bytes::Bytes::new(),
+            session_token,
         }),
         other => unexpected(&other),
     }
@@ -81,25 +81,25 @@ pub(super) fn put(ending: Ending) -> Result<v1::PutResponse, Failure> {
 
 /// The answer to a DELETE.
 pub(super) fn delete(ending: Ending) -> Result<v1::DeleteResponse, Failure> {
-    let existed = existed(ending)?;
+    let (existed, session_token) = existed(ending)?;
     Ok(v1::DeleteResponse {
         existed,
-        session_token: bytes::Bytes::new(),
+        session_token,
     })
 }
 
 /// The answer to an EXPIRE.
 pub(super) fn expire(ending: Ending) -> Result<v1::ExpireResponse, Failure> {
-    let existed = existed(ending)?;
+    let (existed, session_token) = existed(ending)?;
     Ok(v1::ExpireResponse {
         existed,
-        session_token: bytes::Bytes::new(),
+        session_token,
     })
 }
 
-fn existed(ending: Ending) -> Result<bool, Failure> {
+fn existed(ending: Ending) -> Result<(bool, Bytes), Failure> {
     match ending? {
-        Answer::Existed(existed) => Ok(existed),
+        Answer::Existed(existed, token) => Ok((existed, token)),
         other => unexpected(&other),
     }
 }

@@ -3,12 +3,12 @@
 //! Each stretch is of one shard, and is read under the fence that the map shows; where the map
 //! changed meanwhile the stretch is cut anew. Memory on both sides is one stretch.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use freehold_core::{
-    Key, Route, ShardId, Slot, key,
-    limits::{PAGE_ROWS_MAX, PREFIX_BYTES_MAX, RESPONSE_BYTES_MAX, SCAN_SLOTS_MAX},
+    Key, Route, ShardId, Slot,
+    limits::{RESPONSE_BYTES_MAX, SCAN_SLOTS_MAX},
 };
 use freehold_proto::v1;
 use freehold_storage::{Columns, Row, ScanRange, Value};
@@ -22,9 +22,10 @@ use crate::{
     budget::Held,
     calls::Calls,
     failure::Failure,
-    page_token::Place,
+    page_token::{Place, Scope},
     request::{Answer, Level, Operation},
-    status, validate,
+    status,
+    validate::{self, Scan},
 };
 
 /// Rows of one stretch: with the byte budget they share, values up to 12 KiB come at once.
@@ -46,11 +47,12 @@ pub(super) fn start(
 /// Where a walk is.
 struct Walk {
     calls: Arc<Calls>,
-    prefix: Bytes,
+    scope: Scope,
     level: Level,
     /// The next place to read; `None` when all was read.
     place: Option<Place>,
-    last_slot: Slot,
+    /// The slots of the scope.
+    slots: RangeInclusive<Slot>,
     /// Rows that may still be sent; `None` has no bound.
     rows_left: Option<usize>,
     deadline: Option<Instant>,
@@ -65,47 +67,20 @@ impl Walk {
         request: v1::ScanRequest,
         deadline: Option<Instant>,
     ) -> Result<Self, Failure> {
-        let prefix = request.prefix;
-        if prefix.len() > PREFIX_BYTES_MAX {
-            let problem = format!(
-                "prefix has {} bytes: at most {PREFIX_BYTES_MAX} are allowed",
-                prefix.len()
-            );
-            return Err(Failure::invalid("prefix", problem));
-        }
-        let page_size = request.page_size as usize;
-        if page_size > PAGE_ROWS_MAX {
-            let problem = format!(
-                "page_size is {page_size}: 1 to {PAGE_ROWS_MAX}, or 0 for all rows in one stream"
-            );
-            return Err(Failure::invalid("page_size", problem));
-        }
-        let (first, last_slot) = match key::whole_tag(&prefix) {
-            Some(tag) => {
-                let slot = Slot::of_hash(key::hash(tag));
-                (slot, slot)
-            }
-            None => (Slot::FIRST, Slot::LAST),
-        };
-        let place = if request.page_token.is_empty() {
-            Place {
-                slot: first,
-                after: None,
-            }
-        } else {
-            Place::from_token(&request.page_token, &prefix)?
-        };
-        if place.slot < first || place.slot > last_slot {
-            let problem = "page_token belongs to a scan with another prefix";
-            return Err(Failure::invalid("page_token", problem));
-        }
+        let Scan {
+            scope,
+            level,
+            place,
+            rows_max,
+        } = validate::scan(request)?;
+        let slots = scope.slots();
         Ok(Self {
-            level: validate::level(request.read.as_ref())?,
-            rows_left: (page_size > 0).then_some(page_size),
-            place: Some(place),
+            level,
+            rows_left: rows_max,
+            place,
             calls,
-            prefix,
-            last_slot,
+            scope,
+            slots,
             deadline,
             ended: false,
             rooms: Vec::new(),
@@ -130,10 +105,7 @@ impl Walk {
         }
         let Some(place) = self.place.clone().filter(|_| self.rows_left != Some(0)) else {
             self.ended = true;
-            let token = self
-                .place
-                .as_ref()
-                .map(|place| place.to_token(&self.prefix));
+            let token = self.place.as_ref().map(|place| place.to_token(&self.scope));
             return Some(vec![Ok(message_without_row(token.unwrap_or_default()))]);
         };
         match self.stretch(place).await {
@@ -183,7 +155,7 @@ impl Walk {
         };
         // A place to go on from after each stretch, so that a broken stream loses no work.
         if let (Some(message), Some(place)) = (messages.last_mut(), &self.place) {
-            message.page_token = place.to_token(&self.prefix);
+            message.page_token = place.to_token(&self.scope);
         }
         Ok(messages)
     }
@@ -198,7 +170,7 @@ impl Walk {
             let slots = self.slots_from(place.slot)?;
             let range = ScanRange {
                 slots: slots.clone(),
-                prefix: self.prefix.clone(),
+                prefix: self.scope.prefix.clone(),
                 after: place.after.clone(),
                 rows_max,
                 columns: Columns::Value {
@@ -223,10 +195,10 @@ impl Walk {
         let map = self.calls.shards.map.load();
         let owner = |slot| match map.route(slot) {
             Route::Owner { shard, .. } => Ok(shard),
-            _ => Err(slot),
+            _ => map.heir(slot).ok_or(slot),
         };
         let shard: ShardId = owner(first).map_err(|slot| self.calls.shards.unserved(&map, slot))?;
-        let slots = (first.0..=self.last_slot.0)
+        let slots = (first.0..=self.slots.end().0)
             .take(SCAN_SLOTS_MAX)
             .map(Slot)
             .take_while(|slot| owner(*slot) == Ok(shard))
@@ -249,7 +221,10 @@ impl Walk {
     async fn ask(&mut self, operation: Operation) -> crate::request::Ending {
         let limit = Instant::now() + self.calls.request_timeout();
         let deadline = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        let mut answer = self.calls.ask(operation, self.level, deadline).await?;
+        let mut answer = self
+            .calls
+            .ask(operation, self.level.clone(), deadline)
+            .await?;
         self.rooms.extend(answer.take_room());
         Ok(answer)
     }
@@ -257,7 +232,7 @@ impl Walk {
     /// The place behind a stretch that was read to its end.
     fn behind(&self, slots: &[Slot]) -> Option<Place> {
         let last = *slots.last()?;
-        let next = last.0.checked_add(1).filter(|_| last < self.last_slot)?;
+        let next = last.0.checked_add(1).filter(|_| last < *self.slots.end())?;
         Some(Place {
             slot: Slot(next),
             after: None,

@@ -1,15 +1,14 @@
 //! Finding the lane that a request belongs to, or why there is none.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
-use freehold_core::{Route, ShardId, ShardMap, Slot};
+use freehold_core::{Route, ShardId, ShardMap, Slot, Term};
 
-use super::{ServerLanes, Shard, Shards, Standing};
+use super::{ServerLanes, Shard, Shards, Standing, choose::Target};
 use crate::{
     failure::Failure,
     queue::{Queue, QueueLimits, Refused},
-    replica,
-    request::{Level, Request},
+    request::{Judged, Level, Request},
 };
 
 impl Shards {
@@ -47,22 +46,33 @@ impl Shards {
     ) {
         loop {
             let map = self.map.load();
-            let shard = match self.route(&map, &request) {
-                Ok(shard) => self.shard(shard),
+            let id = match self.route(&map, &request) {
+                Ok(id) => id,
                 Err(failure) => {
                     request.counted_by = Some(self.unrouted.clone());
                     return request.end(Err(failure));
                 }
             };
+            let shard = self.shard(id);
             request.counted_by = Some(shard.operations.clone());
-            let Some(server) = self.server_for(shard, &request) else {
-                return request.end(Err(self.no_replica(shard)));
+            let server = match self.target(&map, id, &request) {
+                Target::Server(server, generation) => {
+                    let term = map.shard(id).fence.as_ref().map(Term::from);
+                    request.judged = Judged { term, generation };
+                    server
+                }
+                Target::Wait(until) => return self.wait(shard, request, until),
+                Target::End(failure) => return request.end(Err(failure)),
             };
+            if let Some(failure) = self.unfit(&map, id, server, &request) {
+                return request.end(Err(failure));
+            }
             let queue = server.queue(request.operation.kind());
             match push(queue, request, map.generation()) {
                 Ok(()) => return,
-                // The map was swapped in between.
+                // The map was swapped in between, or the server left the config.
                 Err((back, Refused::Stale)) => request = back,
+                Err((back, Refused::Closed)) if server.is_retired() => request = back,
                 Err((mut back, refused)) => {
                     return back.end(Err(refusal(&shard.name, refused, queue.limits())));
                 }
@@ -71,7 +81,7 @@ impl Shards {
     }
 
     /// The shard that serves the request, or why there is none.
-    fn route(&self, map: &ShardMap, request: &Request) -> Result<ShardId, Failure> {
+    pub(super) fn route(&self, map: &ShardMap, request: &Request) -> Result<ShardId, Failure> {
         let slot = match request.operation.key() {
             Some(key) => key.slot(),
             None => {
@@ -80,16 +90,11 @@ impl Shards {
             }
         };
         match map.route(slot) {
-            Route::Owner { shard, state }
-                if state.is_writable() || !request.operation.kind().is_write() =>
-            {
-                Ok(shard)
+            // Where the slot is changing hands, what has to wait does so in the lane.
+            Route::Owner { shard, .. } => Ok(shard),
+            Route::ToBeCompared { .. } | Route::Unowned | Route::Conflict { .. } => {
+                map.heir(slot).ok_or_else(|| self.unserved(map, slot))
             }
-            Route::Owner { shard, .. } => Err(Failure::Unavailable {
-                shard: self.shard(shard).name.clone(),
-                reason: format!("slot {slot} is changing hands").into(),
-            }),
-            Route::Unowned | Route::Conflict { .. } => Err(self.unserved(map, slot)),
         }
     }
 
@@ -105,6 +110,15 @@ impl Shards {
                 )
                 .into(),
             ),
+            Route::ToBeCompared { shard } => Failure::Unavailable {
+                shard: map.shard(shard).name.clone(),
+                reason: format!(
+                    "slot {slot} was on its way when the shard failed over, and the shard that may \
+                     have it by now, '{}', was not asked yet",
+                    map.peer(shard, slot).unwrap_or_default()
+                )
+                .into(),
+            },
             Route::Unowned | Route::Owner { .. } => self.unowned(map, slot),
         }
     }
@@ -125,7 +139,7 @@ impl Shards {
                 .into(),
             );
         };
-        let standing = self.shard(shard).master.standing.load_full();
+        let standing = self.leader(shard).standing.load_full();
         match &*standing {
             Standing::Unfit(reason) => {
                 Failure::Misconfigured(format!("shard '{}': {reason}", view.name).into())
@@ -140,7 +154,8 @@ impl Shards {
     /// A slot that its former owner gave away, and that the new one does not claim as far as is
     /// known here.
     fn given_away(&self, slot: Slot, name: &str) -> Failure {
-        let Some(shard) = self.shards.iter().find(|shard| *shard.name == *name) else {
+        let map = self.map.load();
+        let Some((id, _)) = map.shards().find(|(_, view)| *view.name == *name) else {
             return Failure::Misconfigured(
                 format!(
                     "slot {slot} was given to shard '{name}', which is not in this router's \
@@ -149,7 +164,8 @@ impl Shards {
                 .into(),
             );
         };
-        if shard.master.is_usable() {
+        let shard = self.shard(id);
+        if self.leader(id).is_usable() {
             // Its claim may be there by now.
             shard.reload.notify_one();
         }
@@ -159,21 +175,35 @@ impl Shards {
         }
     }
 
-    fn server_for<'a>(&self, shard: &'a Shard, request: &Request) -> Option<&'a ServerLanes> {
-        if request.level == Level::Strong {
-            return Some(&shard.master);
+    /// Why the leader may not answer what it is asked for, though it would: it answers, and must not.
+    /// An EVENTUAL read asks for some past state only.
+    fn unfit(
+        &self,
+        map: &ShardMap,
+        id: ShardId,
+        server: &ServerLanes,
+        request: &Request,
+    ) -> Option<Failure> {
+        let shard = self.shard(id);
+        let leader = &shard.servers[map.shard(id).leader];
+        let is_eventual = request.level == Level::Eventual && !request.operation.kind().is_write();
+        if is_eventual || !std::ptr::eq(server, leader) {
+            return None;
         }
-        let turn = shard.next_replica.fetch_add(1, Ordering::Relaxed);
-        match replica::choose(shard.replicas.iter().map(ServerLanes::is_usable), turn) {
-            Some(index) => shard.replicas.get(index),
-            None => self.eventual_falls_back_to_master.then_some(&shard.master),
+        match &**leader.standing.load() {
+            Standing::Unfit(reason) => Some(Failure::Unavailable {
+                shard: shard.name.clone(),
+                reason: reason.clone(),
+            }),
+            Standing::Starting | Standing::Usable | Standing::Down(_) => None,
         }
     }
 
-    /// Whether a read that a replica could not answer may go to the master.
+    /// Whether a read that a replica could not answer may go to the master. The config can keep
+    /// EVENTUAL reads from it; other levels are promises.
     #[must_use]
-    pub fn may_fall_back(&self) -> bool {
-        self.eventual_falls_back_to_master
+    pub fn may_fall_back(&self, level: &Level) -> bool {
+        *level != Level::Eventual || self.settings.eventual_falls_back_to_master
     }
 
     /// Why an EVENTUAL read has nobody to answer it.

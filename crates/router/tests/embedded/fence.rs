@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use freehold_proto::v1::{self, admin_client::AdminClient};
+use freehold_router::RouterSettings;
 
 use crate::fixture::{Fixture, delete, get, key_of_shard, put};
 
@@ -40,7 +43,12 @@ async fn a_router_with_an_old_map_loads_it_again_and_nobody_notices() {
 
 #[tokio::test]
 async fn an_explanation_shows_no_row_of_an_old_map() {
-    let mut fixture = Fixture::start().await;
+    // Nothing but the fence tells it.
+    let mut fixture = Fixture::with_settings(RouterSettings {
+        map_poll: Duration::from_secs(600),
+        ..RouterSettings::default()
+    })
+    .await;
     let key = key_of_shard(0, 0);
     fixture.client.put(put(&key, "v")).await.unwrap();
     change_epoch(&fixture, "a").await;

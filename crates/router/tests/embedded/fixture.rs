@@ -4,7 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use freehold_core::{ShardIdentity, slot::even_share};
 use freehold_proto::v1::{self, key_value_client::KeyValueClient};
-use freehold_router::{Listeners, Router, RouterSettings, ShardSpec, Sweepers, serve};
+use freehold_router::{
+    Listeners, Movers, Router, RouterSettings, ShardSpec, Sweepers,
+    failure::Failure,
+    movers::{Start, Wish},
+    serve,
+};
 use freehold_storage::{ConnectOptions, Dsn, Server};
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
@@ -39,6 +44,30 @@ impl Sweepers for NoSweepers {
     }
 }
 
+struct NoMovers;
+
+impl Movers for NoMovers {
+    fn list(&self) -> BoxFuture<'_, v1::ListMovesResponse> {
+        Box::pin(async { v1::ListMovesResponse::default() })
+    }
+
+    fn plan(&self, _: Wish) -> BoxFuture<'_, Result<v1::PlanMovesResponse, Failure>> {
+        Box::pin(async { Ok(v1::PlanMovesResponse::default()) })
+    }
+
+    fn start(&self, _: Start) -> BoxFuture<'_, Result<v1::StartMoveResponse, Failure>> {
+        Box::pin(async { Ok(v1::StartMoveResponse::default()) })
+    }
+
+    fn get(&self, _: u64) -> BoxFuture<'_, Result<v1::GetMoveResponse, Failure>> {
+        Box::pin(async { Ok(v1::GetMoveResponse::default()) })
+    }
+
+    fn go_on(&self, _: Vec<u64>, _: bool) -> BoxFuture<'_, Result<Vec<v1::MoveInfo>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
 impl Fixture {
     /// Two shards, default settings.
     pub(crate) async fn start() -> Self {
@@ -69,8 +98,7 @@ impl Fixture {
             schema.take_slots(even_share(index, 2)).await.unwrap();
             specs.push(ShardSpec {
                 name: name.to_owned(),
-                replicas: replicas.then(|| master.clone()).into_iter().collect(),
-                master,
+                servers: vec![master; 1 + usize::from(replicas)],
             });
         }
         let mut registry = Registry::default();
@@ -83,7 +111,7 @@ impl Fixture {
             router,
             Listeners { public, admin },
             Arc::new(registry),
-            Arc::new(NoSweepers),
+            (Arc::new(NoSweepers), Arc::new(NoMovers)),
             async {
                 // A dropped fixture ends the router, too.
                 drop(told.await);

@@ -103,7 +103,11 @@ async fn large_values_are_read_whole_while_the_fence_changes() {
         for result in results.into_inner().results {
             match result.result.unwrap() {
                 Got::Get(got) => assert_eq!(got.entry.expect("never a miss").value.len(), MIB),
-                Got::Error(error) => assert_eq!(error.code, Code::Unavailable as i32, "{error:?}"),
+                // A fence that never stands still may keep a reader on a busy machine past its time.
+                Got::Error(error) => assert!(
+                    [Code::Unavailable as i32, Code::DeadlineExceeded as i32].contains(&error.code),
+                    "{error:?}"
+                ),
             }
         }
     }

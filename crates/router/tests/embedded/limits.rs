@@ -69,6 +69,19 @@ async fn batches_and_pages_are_taken_up_to_their_limits_and_named_above() {
         field_of(&fixture.client.scan(request).await.unwrap_err()),
         "page_size"
     );
+    for (first, last, field) in [
+        (8, 7, "slots.last"),
+        (0, 65_536, "slots.last"),
+        (65_536, 65_536, "slots.first"),
+    ] {
+        let request = v1::ScanRequest {
+            slots: Some(v1::SlotRange { first, last }),
+            ..Default::default()
+        };
+        let refused = fixture.client.scan(request).await.unwrap_err();
+        assert_eq!(field_of(&refused), field);
+        assert!(refused.message().contains("65535"), "{refused}");
+    }
     let request = v1::ScanRequest {
         page_token: "nonsense".into(),
         ..Default::default()
@@ -112,18 +125,35 @@ async fn a_full_queue_answers_at_once_with_a_retry_delay() {
 }
 
 #[tokio::test]
-async fn the_finer_levels_are_not_there_yet() {
+async fn the_finer_levels_are_served_by_the_master_where_there_are_no_replicas() {
     let mut fixture = Fixture::start().await;
-    for level in [v1::Consistency::BoundedStaleness, v1::Consistency::Session] {
-        let read = v1::ReadOptions {
-            consistency: level.into(),
-            ..Default::default()
-        };
+    let put = v1::PutRequest {
+        key: "k".into(),
+        value: "v".into(),
+        ttl: None,
+    };
+    let token = fixture.client.put(put).await.unwrap().into_inner();
+    let read = |consistency: v1::Consistency| v1::ReadOptions {
+        consistency: consistency.into(),
+        ..Default::default()
+    };
+    let bounded = v1::ReadOptions {
+        max_staleness: Some(prost_types::Duration::default()),
+        ..read(v1::Consistency::BoundedStaleness)
+    };
+    let session = v1::ReadOptions {
+        session_token: token.session_token,
+        ..read(v1::Consistency::Session)
+    };
+    for read in [bounded, session] {
         let request = v1::GetRequest {
             key: "k".into(),
             read: Some(read),
         };
-        let status = fixture.client.get(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unimplemented);
+        let reply = fixture.client.get(request).await.unwrap().into_inner();
+        assert_eq!(reply.entry.unwrap().value, "v");
+        let served = reply.served.unwrap();
+        assert_eq!(served.source(), v1::Source::Master);
+        assert_eq!(served.staleness, Some(prost_types::Duration::default()));
     }
 }

@@ -11,4 +11,5 @@ mod limits;
 mod overload;
 mod pipeline;
 mod scans;
+mod silence;
 mod singles;

@@ -23,6 +23,7 @@ fn scan(prefix: &str, page_size: u32, page_token: bytes::Bytes) -> v1::ScanReque
         page_token,
         page_size,
         read: None,
+        slots: None,
     }
 }
 
@@ -69,6 +70,61 @@ async fn a_scan_sees_every_live_key_once_in_slot_order_whole_or_in_pages() {
         }
     }
     assert_eq!(paged, expected);
+}
+
+#[tokio::test]
+async fn scans_over_ranges_see_every_key_once_each_in_its_own_range() {
+    let mut fixture = Fixture::start().await;
+    let keys: Vec<String> = (0..400).map(|number| format!("k{number}")).collect();
+    for key in &keys {
+        fixture.client.put(put(key, "v")).await.unwrap();
+    }
+    // Ends inside of a shard, at its end, and ranges of one slot.
+    let first_of_key = Key::new(keys[0].clone()).unwrap().slot().0;
+    let mut ends: Vec<u16> = vec![0, 9_999, 16_383, 32_767, first_of_key - 1, first_of_key];
+    ends.extend([40_000, u16::MAX]);
+    ends.sort_unstable();
+    let (mut first, mut seen) = (0, Vec::new());
+    for last in ends {
+        let range = Some(v1::SlotRange {
+            first,
+            last: last.into(),
+        });
+        let (mut found, mut token) = (Vec::new(), bytes::Bytes::new());
+        loop {
+            let request = v1::ScanRequest {
+                slots: range,
+                ..scan("k", 7, token)
+            };
+            let (rows, next) = collect(&mut fixture, request).await;
+            found.extend(rows);
+            token = next;
+            if token.is_empty() {
+                break;
+            }
+        }
+        for key in &found {
+            let slot = u32::from(Key::new(key.clone()).unwrap().slot().0);
+            assert!((first..=last.into()).contains(&slot), "{key} of {slot}");
+        }
+        seen.extend(found);
+        first = u32::from(last) + 1;
+    }
+    assert_eq!(seen, in_table_order(keys), "and in the ranges' order");
+}
+
+#[tokio::test]
+async fn a_tag_is_walked_by_a_range_with_its_slot_and_by_no_other() {
+    let mut fixture = Fixture::start().await;
+    fixture.client.put(put("{user:1}:cart", "v")).await.unwrap();
+    for (first, last, rows) in [(0, 15_190, 0), (15_191, 15_191, 1), (15_192, 65_535, 0)] {
+        let request = v1::ScanRequest {
+            slots: Some(v1::SlotRange { first, last }),
+            ..scan("{user:1}", 0, bytes::Bytes::new())
+        };
+        let (keys, token) = collect(&mut fixture, request).await;
+        assert_eq!((keys.len(), token.len()), (rows, 0), "{first} to {last}");
+    }
 }
 
 #[tokio::test]

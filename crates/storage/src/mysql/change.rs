@@ -26,7 +26,7 @@ use freehold_core::{Fence, Key};
 
 use super::{
     decode::{ShownFence, column},
-    error::unexpected,
+    error::{OUT_OF_RANGE, unexpected},
     session::{Answer, Session, packet},
     statements::{FENCE, NEVER, NOW_LOCKED, fence_holds, hex, keys_are, unhex},
     write::{Sent, WriteFailure},
@@ -51,8 +51,13 @@ pub(super) fn expire_bytes(row: &ExpireRow) -> usize {
 
 pub(super) async fn send_delete(session: &mut Session, fence: &Fence, keys: &[Key]) -> Sent {
     debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
+    change(session, fence, keys, delete_text(fence, keys)).await
+}
+
+/// The statement that marks rows as deleted.
+pub(super) fn delete_text(fence: &Fence, keys: &[Key]) -> String {
     let set = format!("expires_at = IF({NOTE}, -1, -1), value = x''");
-    change(session, fence, keys, &set).await
+    update(fence, keys, &set)
 }
 
 pub(super) async fn send_expire(session: &mut Session, fence: &Fence, rows: &[ExpireRow]) -> Sent {
@@ -61,8 +66,22 @@ pub(super) async fn send_expire(session: &mut Session, fence: &Fence, rows: &[Ex
         "each key once, in order"
     );
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
+    let text = expire_text(fence, rows, &keys);
+    change(session, fence, &keys, text).await
+}
+
+/// The statement that gives rows, whose keys these are, another expiry.
+pub(super) fn expire_text(fence: &Fence, rows: &[ExpireRow], keys: &[Key]) -> String {
     let set = format!("expires_at = IF({NOTE}, {}, NULL)", expires_at(rows));
-    change(session, fence, &keys, &set).await
+    update(fence, keys, &set)
+}
+
+fn update(fence: &Fence, keys: &[Key], set: &str) -> String {
+    format!(
+        "UPDATE store FORCE INDEX (PRIMARY) SET {set} WHERE {} AND expires_at > {NOW_LOCKED} AND {}",
+        keys_are("", keys),
+        fence_holds(fence)
+    )
 }
 
 /// The new `expires_at` as an expression. A key's slot follows from the key, so the key alone
@@ -87,20 +106,25 @@ fn expires_at(rows: &[ExpireRow]) -> String {
     format!("LEAST({NOW_LOCKED} + {ttl}, {NEVER})")
 }
 
-async fn change(session: &mut Session, fence: &Fence, keys: &[Key], set: &str) -> Sent {
-    let statements = [
-        "SET @h = ''".to_owned(),
-        format!(
-            "UPDATE store FORCE INDEX (PRIMARY) SET {set} WHERE {} AND expires_at > {NOW_LOCKED} \
-             AND {}",
-            keys_are("", keys),
-            fence_holds(fence)
-        ),
-        format!("SELECT {FENCE}, @h FROM shard f WHERE f.id = 1"),
-    ];
-    let answers = packet(&mut session.conn, &statements)
-        .await
-        .map_err(|failure| WriteFailure::at(WRITE_INDEX, &failure))?;
+/// Runs the statement that changes these rows.
+pub(super) async fn change(
+    session: &mut Session,
+    fence: &Fence,
+    keys: &[Key],
+    text: String,
+) -> Sent {
+    let shown = format!("SELECT {FENCE}, @h FROM shard f WHERE f.id = 1");
+    let statements = ["SET @h = ''".to_owned(), text, shown];
+    session.last_write_changed = false;
+    let answers = match packet(&mut session.conn, &statements).await {
+        Ok(answers) => answers,
+        // The log of keys answers so.
+        Err(failure) if failure.refused_at(WRITE_INDEX) == Some(OUT_OF_RANGE) => return Ok(None),
+        Err(failure) => return Err(WriteFailure::at(WRITE_INDEX, &failure)),
+    };
+    session.last_write_changed = answers
+        .get(WRITE_INDEX)
+        .is_some_and(|write| write.affected > 0);
     // The write was answered: what cannot be read of the note leaves its outcome unknown.
     existed(fence, keys, answers).map_err(|error| {
         WriteFailure::unnumbered(StorageError::Lost {

@@ -7,7 +7,7 @@ use super::{
     decode::{ShownFence, column, text},
     error::unexpected,
     read::no_fence,
-    session::{Session, query},
+    session::{Session, query_each},
     statements::FENCE,
 };
 use crate::error::StorageError;
@@ -19,21 +19,33 @@ pub(super) async fn claims(
     session: &mut Session,
     above_epoch: u64,
 ) -> Result<ShardClaims, StorageError> {
+    claims_where(session, &format!("s.since_epoch > {above_epoch}")).await
+}
+
+/// The rows for which `condition` holds; the fence in any case.
+pub(super) async fn claims_where(
+    session: &mut Session,
+    condition: &str,
+) -> Result<ShardClaims, StorageError> {
     let statement = format!(
         "SELECT {FENCE}, {IDENTITY}, s.slot, s.state, s.slot_epoch, s.peer, s.since_epoch \
-         FROM shard f LEFT JOIN slots s ON s.since_epoch > {above_epoch} WHERE f.id = 1"
+         FROM shard f LEFT JOIN slots s ON {condition} WHERE f.id = 1"
     );
-    let answer = query(&mut session.conn, statement)
-        .await
-        .map_err(|failure| failure.of_read())?;
-    let mut rows = answer.rows;
-    let first = rows.first_mut().ok_or_else(no_fence)?;
-    // Columns are taken out, so from the first row once.
-    let shown = ShownFence::decode(first, 0)?;
-    let identity = identity(first, 5)?;
-    let claims = rows.into_iter().filter_map(|row| claim(row).transpose());
-    let mut claims: Vec<SlotClaim> = claims.collect::<Result<_, _>>()?;
+    let mut head = None;
+    // What a row takes in the driver's hands is many times what is kept of it, so no more than one is
+    // there at a time: a shard may have all slots.
+    let mut claims: Vec<SlotClaim> = Vec::new();
+    query_each(&mut session.conn, &statement, |mut row| {
+        if head.is_none() {
+            head = Some((ShownFence::decode(&mut row, 0)?, identity(&mut row, 5)?));
+        }
+        claims.extend(claim(row)?);
+        Ok(())
+    })
+    .await?;
+    let (shown, identity) = head.ok_or_else(no_fence)?;
     claims.sort_unstable_by_key(|claim| claim.slot);
+    claims.shrink_to_fit();
     Ok(ShardClaims {
         identity,
         answered_by: shown.answered_by,

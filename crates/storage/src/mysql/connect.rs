@@ -40,10 +40,10 @@ const _: () = assert!(LOCK_WAIT_MAX.as_secs() == 2, "as the settings say");
 
 /// The second and third column show whether SYSDATE() goes on while a statement runs, the fourth
 /// whether the settings reached the session that will run the statements: something between here
-/// and the server may share sessions.
+/// and the server may share sessions. The fifth shows which of the two servers it is.
 const CHECKS: &str = "SELECT @@max_allowed_packet, SLEEP(0.001), SYSDATE(6) > NOW(6), \
      @@autocommit = 1 AND @@time_zone = '+00:00' AND @@innodb_lock_wait_timeout = 2 \
-     AND @@sql_mode LIKE '%STRICT_ALL_TABLES%'";
+     AND @@sql_mode LIKE '%STRICT_ALL_TABLES%', VERSION() LIKE '%MariaDB%'";
 
 /// The largest packet the driver lets through: any. The server's own limit is looked at before
 /// sending, because the driver closes a connection over it.
@@ -81,10 +81,11 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
     let checks = answers.pop().and_then(|mut answer| answer.rows.pop());
     let mut checks = checks.ok_or_else(|| unreachable("the server does not answer queries"))?;
     let clock_goes_on: bool = column(&mut checks, 2, "a comparison of clocks")?;
+    let is_mariadb: bool = column(&mut checks, 4, "the server's version")?;
     let settings_hold: bool = column(&mut checks, 3, "a session's settings")?;
     if !clock_goes_on {
         return Err(unfit(
-            "the server runs with sysdate_is_now: start it without",
+            "the server runs with sysdate_is_now: take it out of my.cnf, [mysqld], and restart it",
         ));
     }
     if !settings_hold {
@@ -95,8 +96,10 @@ async fn open_in_any_time(target: &MysqlTarget, seed: u64) -> Result<Session, St
     Ok(Session {
         packet_bytes_max: column(&mut checks, 0, "max_allowed_packet")?,
         sending_max: SENDING_MAX,
+        last_write_changed: false,
         // Two servers of one seed may not draw the same stamps.
         random: StdRng::seed_from_u64(seed ^ u64::from(conn.id())),
+        is_mariadb,
         prepared: Prepared::default(),
         conn,
     })

@@ -1,34 +1,39 @@
 //! Requests.
 
 use async_trait::async_trait;
-use freehold_core::{Fence, Key, ShardClaims};
+use freehold_core::{Fence, Key, Position, ShardClaims};
 use mysql_async::prelude::Queryable as _;
 
 use super::{
     MysqlConnection, claims,
+    closed::refuse_if_closed,
     error::{Doing, storage_error, unreachable},
-    read, scan,
-    write::{Write, write},
+    read, scan, watch,
+    write::{Form, write},
 };
 use crate::{
     data::DataConnection,
     error::{Outcome, StorageError},
-    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange},
+    row::{Columns, ExpireRow, Inspected, PutRow, Read, Row, ScanPage, ScanRange, Write},
 };
 
 #[async_trait]
 impl DataConnection for MysqlConnection {
     async fn put(&mut self, fence: &Fence, rows: &[PutRow]) -> Vec<Outcome<()>> {
-        let outcomes = self.write(fence, Write::Put(rows)).await;
+        let outcomes = self.write(fence, Write::Put(rows), Form::Prepared).await;
         outcomes.into_iter().map(without_existence).collect()
     }
 
     async fn delete(&mut self, fence: &Fence, keys: &[Key]) -> Vec<Outcome<bool>> {
-        self.write(fence, Write::Delete(keys)).await
+        self.write(fence, Write::Delete(keys), Form::Prepared).await
     }
 
     async fn expire(&mut self, fence: &Fence, rows: &[ExpireRow]) -> Vec<Outcome<bool>> {
-        self.write(fence, Write::Expire(rows)).await
+        self.write(fence, Write::Expire(rows), Form::Prepared).await
+    }
+
+    async fn write_logged(&mut self, fence: &Fence, rows: Write<'_>) -> Vec<Outcome<bool>> {
+        self.write(fence, rows, Form::Logged).await
     }
 
     async fn read(&mut self, keys: &[Key], columns: Columns) -> Result<Read, StorageError> {
@@ -38,9 +43,42 @@ impl DataConnection for MysqlConnection {
         read
     }
 
+    async fn read_under(
+        &mut self,
+        fence: &Fence,
+        keys: &[Key],
+        columns: Columns,
+    ) -> Result<Option<Vec<Option<Row>>>, StorageError> {
+        let mut session = self.take()?;
+        let mut rows = read::read_under(&mut session, fence, keys, columns).await;
+        if let Ok(None) = rows {
+            rows = refuse_if_closed(&mut session, fence).await.map(|()| None);
+        }
+        self.put_back(session, rows.as_ref().err());
+        rows
+    }
+
+    async fn written_position(&mut self) -> Result<Option<Position>, StorageError> {
+        let mut session = self.take()?;
+        let position = watch::written(&mut session).await;
+        self.put_back(session, position.as_ref().err());
+        position
+    }
+
     async fn scan(&mut self, range: &ScanRange) -> Result<ScanPage, StorageError> {
         let mut session = self.take()?;
         let page = scan::scan(&mut session, range).await;
+        self.put_back(session, page.as_ref().err());
+        page
+    }
+
+    async fn scan_under(
+        &mut self,
+        fence: &Fence,
+        range: &ScanRange,
+    ) -> Result<Option<ScanPage>, StorageError> {
+        let mut session = self.take()?;
+        let page = scan::scan_under(&mut session, fence, range).await;
         self.put_back(session, page.as_ref().err());
         page
     }
@@ -72,12 +110,19 @@ impl DataConnection for MysqlConnection {
 }
 
 impl MysqlConnection {
-    async fn write(&mut self, fence: &Fence, rows: Write<'_>) -> Vec<Outcome<bool>> {
+    async fn write(&mut self, fence: &Fence, rows: Write<'_>, form: Form) -> Vec<Outcome<bool>> {
         let mut session = match self.take() {
             Ok(session) => session,
             Err(error) => return vec![Outcome::Failed(error); rows.len()],
         };
-        let outcomes = write(&mut session, fence, rows).await;
+        let mut outcomes = write(&mut session, fence, rows, form).await;
+        let turned_away = |outcome: &Outcome<bool>| matches!(outcome, Outcome::FenceDisagrees);
+        if outcomes.iter().any(turned_away)
+            && let Err(error) = refuse_if_closed(&mut session, fence).await
+        {
+            let turned_away = outcomes.iter_mut().filter(|outcome| turned_away(outcome));
+            turned_away.for_each(|outcome| *outcome = Outcome::Failed(error.clone()));
+        }
         let broken = outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Failed(error) if error.breaks_connection() => Some(error),
             _ => None,

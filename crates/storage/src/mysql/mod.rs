@@ -2,22 +2,29 @@
 //!
 //! A [`MysqlServer`] names a server; `connect` opens a `session` to it (with `tls` if asked for),
 //! which a [`MysqlConnection`] holds; one that writes in order first ends its predecessor
-//! (`writer`). In the order of a request: `data` takes the session and hands
-//! it to `write` (`put` and `change` are its kinds), `read`, `scan` or `claims`, whose texts are
-//! made of the pieces in `statements`; `decode` reads the answers, and `error` says what failures
-//! mean. Beside the requests stand `sweep`, `schema` and `facts`.
+//! (`writer`). In the order of a request: `data` takes the session and hands it to `write` (`put` and
+//! `change` are its kinds, `logged` is how both go to a slot on its way), `read` (`numbered` is how
+//! many keys go), `scan` or `claims`, whose texts are made of the pieces in `statements`; `decode`
+//! reads the answers, and `error` says what failures mean. Beside the requests stand `watch`, `sweep`,
+//! `schema`, `facts`, `promotion` and `moves`.
 //!
 //! A connection keeps its statements prepared: GET, or PUT with and without expiry, for each of
-//! twelve sizes. The rest
-//! goes as text.
+//! twelve sizes, and GET for any number of keys. The rest goes as text.
 
+mod adoption;
+mod audit;
 mod change;
 mod claims;
+mod closed;
 mod connect;
 mod data;
 mod decode;
 mod error;
 mod facts;
+mod logged;
+mod moves;
+mod numbered;
+mod promotion;
 mod put;
 mod read;
 mod scan;
@@ -26,6 +33,7 @@ mod session;
 mod statements;
 mod sweep;
 mod tls;
+mod watch;
 mod write;
 mod writer;
 
@@ -72,6 +80,18 @@ impl MysqlServer {
         &self.address
     }
 
+    /// Host, port and database; names of hosts have no case.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.address.to_lowercase(), self.target.database)
+    }
+
+    /// Whether both have the same DSN.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.target == other.target
+    }
+
     /// Opens a connection for requests.
     ///
     /// # Errors
@@ -103,6 +123,44 @@ impl MysqlServer {
     /// # Errors
     /// As [`Self::connect_data`].
     pub async fn connect_sweep(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Opens a connection for audits.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_audit(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Opens a connection for looking at the server.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_promotion(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Opens a connection for moving slots.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_moves(&self) -> Result<MysqlConnection, StorageError> {
+        self.connect().await
+    }
+
+    /// Whether it may ever lead its shard.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        self.target.may_lead
+    }
+
+    /// Opens a connection for watching.
+    ///
+    /// # Errors
+    /// As [`Self::connect_data`].
+    pub async fn connect_watch(&self) -> Result<MysqlConnection, StorageError> {
         self.connect().await
     }
 

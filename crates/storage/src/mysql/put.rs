@@ -43,7 +43,10 @@
 
 use std::fmt::{Display, Write as _};
 
-use freehold_core::Fence;
+use freehold_core::{
+    Fence,
+    planted::{self, Bug},
+};
 use mysql_async::{Params, Value};
 
 use super::{
@@ -80,13 +83,13 @@ fn base_and_clocks(row: &PutRow) -> (i64, i64) {
     }
 }
 
-/// The same as text, where it cannot be prepared.
-fn literal(fence: &Fence, rows: &[PutRow]) -> String {
+/// The same as text, where it cannot be prepared. `value` makes a literal of a value.
+pub(super) fn literal(fence: &Fence, rows: &[PutRow], value: impl Fn(&[u8]) -> String) -> String {
     let row = |row: &PutRow| {
         [
             row.key.slot().to_string(),
             hex(row.key.bytes()),
-            hex(&row.value),
+            value(&row.value),
             row.version.to_string(),
             match base_and_clocks(row) {
                 (never, 0) => never.to_string(),
@@ -122,7 +125,7 @@ pub(super) fn row_bytes(row: &PutRow, form: Form) -> usize {
         Form::Prepared => bytes + 64,
         // Two digits for each byte; four numbers of at most twenty, the clock, and what stands
         // between them.
-        Form::Text => 2 * bytes + 192,
+        Form::Text | Form::Logged => 2 * bytes + 192,
     }
 }
 
@@ -149,6 +152,10 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
         rows.is_sorted_by(|a, b| a.key < b.key),
         "each key once, in order"
     );
+    if planted::is(Bug::OpenTransaction) && rows[0].version.is_multiple_of(64) {
+        drop(query(&mut session.conn, "BEGIN".to_owned()).await);
+    }
+    session.last_write_changed = false;
     let size = prepared_size(rows.len());
     let expiring = rows.iter().any(|row| row.ttl_ms.is_some());
     let prepared = &mut session.prepared;
@@ -165,7 +172,7 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
             execute(&mut session.conn, statement, params).await
         }
         None => {
-            let text = literal(fence, rows);
+            let text = literal(fence, rows, hex);
             // One byte more says what kind of packet it is.
             if text.len() >= session.packet_bytes_max {
                 return Err(WriteFailure::too_long_as_text());
@@ -174,7 +181,11 @@ pub(super) async fn send(session: &mut Session, fence: &Fence, rows: &[PutRow]) 
         }
     };
     match sent {
-        Ok(_) => Ok(Some(vec![true; rows.len()])),
+        Ok(_) => {
+            // A version that was never there before is a change.
+            session.last_write_changed = true;
+            Ok(Some(vec![true; rows.len()]))
+        }
         Err(failure) if failure.refused_at(0) == Some(OUT_OF_RANGE) => Ok(None),
         Err(failure) => Err(WriteFailure::at(0, &failure)),
     }

@@ -54,10 +54,18 @@ impl SchemaConnection for MysqlConnection {
     }
 
     async fn take_slots(&mut self, slots: RangeInclusive<u16>) -> Result<(), StorageError> {
+        self.finish_init(Some(slots)).await
+    }
+
+    async fn take_no_slots(&mut self) -> Result<(), StorageError> {
+        self.finish_init(None).await
+    }
+
+    async fn is_empty(&mut self) -> Result<bool, StorageError> {
         let mut session = self.take()?;
-        let taken = in_time(take_slots(&mut session, slots)).await;
-        self.put_back(session, taken.as_ref().err());
-        taken
+        let empty = in_time(is_empty(&mut session)).await;
+        self.put_back(session, empty.as_ref().err());
+        empty
     }
 
     async fn migrate(&mut self, statements: &[&str], to_version: u32) -> Result<(), StorageError> {
@@ -65,6 +73,18 @@ impl SchemaConnection for MysqlConnection {
         let migrated = in_time(migrate(&mut session, statements, to_version)).await;
         self.put_back(session, migrated.as_ref().err());
         migrated
+    }
+}
+
+impl MysqlConnection {
+    async fn finish_init(
+        &mut self,
+        slots: Option<RangeInclusive<u16>>,
+    ) -> Result<(), StorageError> {
+        let mut session = self.take()?;
+        let taken = in_time(take_slots(&mut session, slots)).await;
+        self.put_back(session, taken.as_ref().err());
+        taken
     }
 }
 
@@ -128,7 +148,23 @@ async fn create(session: &mut Session, identity: &ShardIdentity) -> Result<(), S
     Ok(())
 }
 
-async fn take_slots(session: &mut Session, slots: RangeInclusive<u16>) -> Result<(), StorageError> {
+async fn is_empty(session: &mut Session) -> Result<bool, StorageError> {
+    for table in ["store", "slots"] {
+        let text = format!("SELECT 1 FROM {table} LIMIT 1");
+        match query(&mut session.conn, text).await {
+            Ok(answer) if answer.rows.is_empty() => {}
+            Ok(_) => return Ok(false),
+            Err(failure) if failure.refused_at(0) == Some(NO_SUCH_TABLE) => {}
+            Err(failure) => return Err(failure.of_read()),
+        }
+    }
+    Ok(true)
+}
+
+async fn take_slots(
+    session: &mut Session,
+    slots: Option<RangeInclusive<u16>>,
+) -> Result<(), StorageError> {
     let taken = take_in_transaction(session, slots).await;
     match &taken {
         Ok(true) => return run(session, "COMMIT").await.map(drop),
@@ -149,7 +185,7 @@ async fn take_slots(session: &mut Session, slots: RangeInclusive<u16>) -> Result
 /// Everything up to COMMIT or ROLLBACK; false if there is nothing to take.
 async fn take_in_transaction(
     session: &mut Session,
-    slots: RangeInclusive<u16>,
+    slots: Option<RangeInclusive<u16>>,
 ) -> Result<bool, StorageError> {
     let (stamp, attempt) = (session.random.next_u64(), session.random.next_u64());
     let fence = format!(
@@ -161,7 +197,7 @@ async fn take_in_transaction(
     if run(session, &fence).await? == 0 {
         return Ok(false);
     }
-    let slots: Vec<u16> = slots.collect();
+    let slots: Vec<u16> = slots.into_iter().flatten().collect();
     for slots in slots.chunks(SLOTS_AT_ONCE) {
         run(session, &insert_slots(slots, attempt)).await?;
     }

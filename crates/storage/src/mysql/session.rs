@@ -23,17 +23,28 @@ pub(super) struct Session {
     /// How long a call that writes may go on sending.
     pub(super) sending_max: Duration,
     pub(super) random: StdRng,
+    /// Whether the server is MariaDB; else it is MySQL.
+    pub(super) is_mariadb: bool,
+    /// Whether the last write that was sent changed a row, as far as its answer came.
+    pub(super) last_write_changed: bool,
     pub(super) prepared: Prepared,
 }
 
-/// The statements a session keeps prepared, by their sizes: 12 in a session that reads, up to 24 in
-/// one that writes.
+/// The statements a session keeps prepared, by their sizes: up to 26 in a session that reads, 13 under a
+/// known fence and 13 without, 24 in one that writes, 2 in one that scans.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) put: [Option<Statement>; SIZES],
     /// Where a row of the batch expires.
     pub(super) put_expiring: [Option<Statement>; SIZES],
     pub(super) read: [Option<Statement>; SIZES],
+    /// Where the fence is known.
+    pub(super) read_under: [Option<Statement>; SIZES],
+    /// For any number of keys.
+    pub(super) read_numbered: Option<Statement>,
+    pub(super) read_numbered_under: Option<Statement>,
+    /// In one slot under a known fence, by where it begins.
+    pub(super) scan_under: [Option<Statement>; 2],
 }
 
 /// What the server sent for one statement of a packet.
@@ -139,6 +150,27 @@ pub(super) async fn packet(conn: &mut Conn, statements: &[String]) -> Result<Vec
         answers.push(Answer { rows, affected });
     }
     Ok(answers)
+}
+
+/// Sends one statement as text and hands its rows over one by one: for answers that are large.
+pub(super) async fn query_each(
+    conn: &mut Conn,
+    statement: &str,
+    mut take: impl FnMut(Row) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let failed = |error| {
+        let answered = Some(0);
+        Failure { error, answered }.of_read()
+    };
+    let mut result = conn.query_iter(statement).await.map_err(failed)?;
+    let mut taken = Ok(());
+    // To the end in any case: the next query would get what is left.
+    while let Some(row) = result.next().await.map_err(failed)? {
+        if taken.is_ok() {
+            taken = take(row);
+        }
+    }
+    taken
 }
 
 /// Sends one statement as text.

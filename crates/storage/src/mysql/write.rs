@@ -11,8 +11,9 @@
 use std::{ops::Range, time::Duration};
 
 use freehold_core::{
-    Fence, Key,
-    limits::{LOCK_WAIT_MAX, STATEMENT_KEYS_MAX},
+    Fence,
+    limits::{LOCK_WAIT_MARGIN, LOCK_WAIT_MAX, STATEMENT_KEYS_MAX},
+    planted::{self, Bug},
 };
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
@@ -20,12 +21,12 @@ use tokio::time::{Instant, sleep};
 use super::{
     change, error,
     error::{DEADLOCK, LOCK_WAIT_TIMEOUT, NO_ROOM_TO_PREPARE, PACKET_TOO_LARGE},
-    put,
-    session::{Failure, Session},
+    logged, put,
+    session::{Failure, Session, query},
 };
 use crate::{
     error::{Outcome, Refusal, StorageError},
-    row::{ExpireRow, PutRow},
+    row::Write,
 };
 
 /// How often a statement is sent again after a deadlock.
@@ -39,36 +40,14 @@ const REPEAT_PAUSE_US_MAX: u64 = 2_000;
 /// wait of 2 s each, 128 rows behind one stuck lock would take four minutes.
 pub(super) const SENDING_MAX: Duration = Duration::from_secs(5);
 
-/// What an answer may take besides one lock wait. MySQL counts lock waits in whole seconds.
-const ANSWER_MARGIN: Duration = Duration::from_secs(1);
-
-/// How long a call may go on sending whose caller waits so long for its answer. Zero lets the first
-/// statement go out, and no second one.
+/// How long a call may go on sending whose caller waits so long for its answer. Less than
+/// `STATEMENT_TIMEOUT_MIN` may let the first statement go out, and no second one.
 pub(super) fn sending_max(answer_within: Duration) -> Duration {
-    let left = answer_within.saturating_sub(LOCK_WAIT_MAX + ANSWER_MARGIN);
+    let left = answer_within.saturating_sub(LOCK_WAIT_MAX + LOCK_WAIT_MARGIN);
     left.min(SENDING_MAX)
 }
 
-/// Rows of one kind of write.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Write<'a> {
-    /// Rows to store.
-    Put(&'a [PutRow]),
-    /// Rows to mark as deleted.
-    Delete(&'a [Key]),
-    /// Rows to give another expiry.
-    Expire(&'a [ExpireRow]),
-}
-
 impl Write<'_> {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Put(rows) => rows.len(),
-            Self::Delete(keys) => keys.len(),
-            Self::Expire(rows) => rows.len(),
-        }
-    }
-
     fn part(&self, range: Range<usize>) -> Self {
         match self {
             Self::Put(rows) => Self::Put(&rows[range]),
@@ -79,6 +58,9 @@ impl Write<'_> {
 
     /// Bytes that row `index` adds to a packet, at most.
     fn row_bytes(&self, index: usize, form: Form) -> usize {
+        if form == Form::Logged {
+            return logged::row_bytes(self, index);
+        }
         match self {
             Self::Put(rows) => put::row_bytes(&rows[index], form),
             Self::Delete(keys) => change::delete_bytes(&keys[index]),
@@ -105,8 +87,17 @@ impl Write<'_> {
         }
     }
 
-    async fn send(&self, session: &mut Session, fence: &Fence) -> Sent {
+    async fn send(&self, session: &mut Session, fence: &Fence, form: Form) -> Sent {
+        if planted::is(Bug::FenceReadApart) {
+            let look = format!("SELECT 0 FROM shard WHERE stamp = {}", fence.stamp);
+            let looked = query(&mut session.conn, look).await;
+            let looked = looked.map_err(|failure| WriteFailure::at(1, &failure))?;
+            if looked.rows.is_empty() {
+                return Ok(None);
+            }
+        }
         match self {
+            _ if form == Form::Logged => logged::send(session, fence, *self).await,
             Self::Put(rows) => put::send(session, fence, rows).await,
             Self::Delete(keys) => change::send_delete(session, fence, keys).await,
             Self::Expire(rows) => change::send_expire(session, fence, rows).await,
@@ -121,6 +112,8 @@ pub(super) enum Form {
     Prepared,
     /// As literals, which have two digits for each byte.
     Text,
+    /// As literals in a text that the server runs together with the log of keys; all writes do so.
+    Logged,
 }
 
 /// What a packet holds besides its rows, rounded up.
@@ -163,14 +156,14 @@ impl WriteFailure {
     }
 }
 
-/// Writes rows and says what became of each.
+/// Writes rows, first in this form, and says what became of each.
 pub(super) async fn write(
     session: &mut Session,
     fence: &Fence,
     rows: Write<'_>,
+    mut form: Form,
 ) -> Vec<Outcome<bool>> {
     let until = Instant::now() + session.sending_max;
-    let mut form = Form::Prepared;
     let mut outcomes = Vec::with_capacity(rows.len());
     while outcomes.len() < rows.len() {
         let first = outcomes.len();
@@ -214,18 +207,21 @@ async fn write_part(
     form: Form,
     until: Instant,
 ) -> Option<Vec<Outcome<bool>>> {
-    let row_bytes = || rows.row_bytes(0, form) + PACKET_OVERHEAD_BYTES;
+    let row_bytes = || match form {
+        Form::Logged => logged::row_bytes_alone(&rows),
+        form => rows.row_bytes(0, form) + PACKET_OVERHEAD_BYTES,
+    };
     if rows.len() == 1 && row_bytes() > session.packet_bytes_max {
         return Some(vec![Outcome::Failed(fits_no_packet(session, form))]);
     }
-    match send_repeatedly(session, fence, rows, until).await {
+    match send_repeatedly(session, fence, rows, form, until).await {
         Err(failure) if failure.code == Some(NO_ROOM_TO_PREPARE) && form == Form::Prepared => None,
         Err(failure)
             if failure.code == Some(LOCK_WAIT_TIMEOUT)
                 && rows.len() > 1
                 && Instant::now() < until =>
         {
-            Some(write_singly(session, fence, rows, until).await)
+            Some(write_singly(session, fence, rows, form, until).await)
         }
         sent => Some(outcomes(rows.len(), sent)),
     }
@@ -234,7 +230,7 @@ async fn write_part(
 fn fits_no_packet(session: &Session, form: Form) -> StorageError {
     let packet_bytes_max = session.packet_bytes_max;
     let message = match form {
-        Form::Prepared => {
+        Form::Prepared | Form::Logged => {
             format!("the row does not fit max_allowed_packet, {packet_bytes_max} bytes")
         }
         Form::Text => format!(
@@ -250,11 +246,12 @@ async fn send_repeatedly(
     session: &mut Session,
     fence: &Fence,
     rows: Write<'_>,
+    form: Form,
     until: Instant,
 ) -> Sent {
     let mut repeats = 0;
     loop {
-        match rows.send(session, fence).await {
+        match rows.send(session, fence, form).await {
             Err(failure)
                 if failure.code == Some(DEADLOCK)
                     && repeats < DEADLOCK_REPEATS_MAX
@@ -273,6 +270,7 @@ async fn write_singly(
     session: &mut Session,
     fence: &Fence,
     rows: Write<'_>,
+    form: Form,
     until: Instant,
 ) -> Vec<Outcome<bool>> {
     let mut done = Vec::with_capacity(rows.len());
@@ -280,7 +278,7 @@ async fn write_singly(
         let row = rows.part(done.len()..done.len() + 1);
         done.extend(outcomes(
             1,
-            send_repeatedly(session, fence, row, until).await,
+            send_repeatedly(session, fence, row, form, until).await,
         ));
         if let Some(rest) = done.last().and_then(|last| rest_after(last, until)) {
             done.resize(rows.len(), rest);

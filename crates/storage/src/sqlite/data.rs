@@ -1,7 +1,7 @@
 //! Requests.
 
 use async_trait::async_trait;
-use freehold_core::{Fence, Key, ShardClaims};
+use freehold_core::{Fence, Key, Position, ShardClaims};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     data::DataConnection,
     error::{Outcome, StorageError},
-    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange},
+    row::{Columns, ExpireRow, Inspected, PutRow, Read, ScanPage, ScanRange, Write},
 };
 
 // In place: REPLACE would delete the row and write it and its keys anew, in four times the time.
@@ -37,6 +37,9 @@ pub(super) const READ: &str = "SELECT version, expires_at, length(value), \
 pub(super) const INSPECT: &str = "SELECT version, expires_at, length(value) \
                        FROM store WHERE slot = ?1 AND key = ?2";
 
+pub(super) const LOG: &str = "INSERT INTO moved_keys (slot, key, n) VALUES (?1, ?2, 1) \
+                              ON CONFLICT (slot, key) DO UPDATE SET n = n + 1";
+
 const CLAIMS: &str = "SELECT slot, state, slot_epoch, peer, since_epoch FROM slots \
                       WHERE since_epoch > ?1 ORDER BY slot";
 
@@ -47,34 +50,12 @@ impl DataConnection for SqliteConnection {
             rows.is_sorted_by(|a, b| a.key < b.key),
             "each key once, in order"
         );
-        self.write_rows(fence, rows, |transaction, moment, row| {
-            let key: &[u8] = row.key.bytes();
-            transaction
-                .prepare_cached(PUT)?
-                .execute(params![
-                    row.key.slot().0,
-                    key,
-                    row.version.cast_signed(),
-                    moment.expiry(row.ttl_ms),
-                    &*row.value,
-                ])
-                .map(drop)
-        })
-        .await
+        self.write_rows(fence, rows, put).await
     }
 
     async fn delete(&mut self, fence: &Fence, keys: &[Key]) -> Vec<Outcome<bool>> {
         debug_assert!(keys.is_sorted_by(|a, b| a < b), "each key once, in order");
-        self.write_rows(fence, keys, |transaction, moment, key| {
-            let bytes: &[u8] = key.bytes();
-            let changed = transaction.prepare_cached(DELETE)?.execute(params![
-                key.slot().0,
-                bytes,
-                moment.now_ms
-            ])?;
-            Ok(changed > 0)
-        })
-        .await
+        self.write_rows(fence, keys, delete).await
     }
 
     async fn expire(&mut self, fence: &Fence, rows: &[ExpireRow]) -> Vec<Outcome<bool>> {
@@ -82,18 +63,33 @@ impl DataConnection for SqliteConnection {
             rows.is_sorted_by(|a, b| a.key < b.key),
             "each key once, in order"
         );
-        self.write_rows(fence, rows, |transaction, moment, row| {
-            let key: &[u8] = row.key.bytes();
-            let expires_at = moment.expiry(row.ttl_ms);
-            let changed = transaction.prepare_cached(EXPIRE)?.execute(params![
-                row.key.slot().0,
-                key,
-                moment.now_ms,
-                expires_at
-            ])?;
-            Ok(changed > 0)
-        })
-        .await
+        self.write_rows(fence, rows, expire).await
+    }
+
+    async fn write_logged(&mut self, fence: &Fence, rows: Write<'_>) -> Vec<Outcome<bool>> {
+        match rows {
+            Write::Put(rows) => {
+                self.write_rows(fence, rows, |transaction, moment, row: &PutRow| {
+                    log(transaction, &row.key)?;
+                    put(transaction, moment, row).map(|()| true)
+                })
+                .await
+            }
+            Write::Delete(keys) => {
+                self.write_rows(fence, keys, |transaction, moment, key: &Key| {
+                    log(transaction, key)?;
+                    delete(transaction, moment, key)
+                })
+                .await
+            }
+            Write::Expire(rows) => {
+                self.write_rows(fence, rows, |transaction, moment, row: &ExpireRow| {
+                    log(transaction, &row.key)?;
+                    expire(transaction, moment, row)
+                })
+                .await
+            }
+        }
     }
 
     async fn read(&mut self, keys: &[Key], columns: Columns) -> Result<Read, StorageError> {
@@ -113,9 +109,14 @@ impl DataConnection for SqliteConnection {
                 rows: rows.collect::<Result<_, _>>()?,
                 answered_by: moment.answered_by(),
                 fence: moment.fence,
+                beat: None,
             })
         })
         .await
+    }
+
+    async fn written_position(&mut self) -> Result<Option<Position>, StorageError> {
+        Ok(None)
     }
 
     async fn scan(&mut self, range: &ScanRange) -> Result<ScanPage, StorageError> {
@@ -165,6 +166,50 @@ impl DataConnection for SqliteConnection {
             })
             .await?
     }
+}
+
+fn put(transaction: &Transaction<'_>, moment: &Moment, row: &PutRow) -> rusqlite::Result<()> {
+    let key: &[u8] = row.key.bytes();
+    transaction
+        .prepare_cached(PUT)?
+        .execute(params![
+            row.key.slot().0,
+            key,
+            row.version.cast_signed(),
+            moment.expiry(row.ttl_ms),
+            &*row.value,
+        ])
+        .map(drop)
+}
+
+fn delete(transaction: &Transaction<'_>, moment: &Moment, key: &Key) -> rusqlite::Result<bool> {
+    let bytes: &[u8] = key.bytes();
+    let place = params![key.slot().0, bytes, moment.now_ms];
+    let changed = transaction.prepare_cached(DELETE)?.execute(place)?;
+    Ok(changed > 0)
+}
+
+fn expire(
+    transaction: &Transaction<'_>,
+    moment: &Moment,
+    row: &ExpireRow,
+) -> rusqlite::Result<bool> {
+    let key: &[u8] = row.key.bytes();
+    let expires_at = moment.expiry(row.ttl_ms);
+    let changed = transaction.prepare_cached(EXPIRE)?.execute(params![
+        row.key.slot().0,
+        key,
+        moment.now_ms,
+        expires_at
+    ])?;
+    Ok(changed > 0)
+}
+
+/// Counts a key that is written while its slot is on its way.
+fn log(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<()> {
+    let bytes: &[u8] = key.bytes();
+    let place = params![key.slot().0, bytes];
+    transaction.prepare_cached(LOG)?.execute(place).map(drop)
 }
 
 impl SqliteConnection {

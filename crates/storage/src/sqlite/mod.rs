@@ -1,8 +1,8 @@
 //! Embedded shards: one SQLite file each, in this process.
 //!
 //! A [`SqliteServer`] names a file; a [`SqliteConnection`] has it open on a `worker` thread,
-//! which runs each call as one transaction of a `session`. `data`, `sweep` and `schema` are
-//! the three sets of calls, and `error` says what SQLite's errors mean.
+//! which runs each call as one transaction of a `session`. `data`, `sweep`, `schema` and
+//! `moves` are the sets of calls, and `error` says what SQLite's errors mean.
 //!
 //! A transaction takes SQLite's one write lock first and looks at fence and clock then, so nothing
 //! changes between the look and the commit. Commits are synced to disk. 64-bit unsigned numbers lie
@@ -11,9 +11,12 @@
 //! A call whose future is dropped is done nevertheless, and keeps its turn to write until it is: a
 //! later call, on whichever connection of the process, comes after it.
 
+mod audit;
 mod data;
 mod decode;
 mod error;
+mod moves;
+mod promotion;
 mod scan;
 mod schema;
 mod session;

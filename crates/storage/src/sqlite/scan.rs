@@ -56,6 +56,7 @@ pub(super) fn scan(
     Ok(ScanPage {
         fence: moment.fence,
         answered_by: moment.answered_by(),
+        beat: None,
         rows,
         complete,
     })

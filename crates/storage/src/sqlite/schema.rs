@@ -29,6 +29,30 @@ const TAKE_SLOT: &str = "INSERT INTO slots (slot, state, slot_epoch, peer, attem
 const CLAIMED: &str = "SELECT slot FROM slots WHERE state IN ('owned', 'outgoing', 'fenced') \
                        ORDER BY slot";
 
+impl SqliteConnection {
+    async fn finish_init(
+        &mut self,
+        slots: Option<RangeInclusive<u16>>,
+    ) -> Result<(), StorageError> {
+        let (stamp, attempt) = (self.draw().cast_signed(), self.draw().cast_signed());
+        let taken = self
+            .transact(move |transaction| {
+                // The fence first: a second call finds it taken and adds nothing.
+                if transaction.execute(TAKE_FENCE, params![SCHEMA_VERSION, stamp])? == 0 {
+                    return Ok(false);
+                }
+                transaction.execute("UPDATE heartbeat SET term = 1 WHERE id = 1", ())?;
+                let mut insert = transaction.prepare(TAKE_SLOT)?;
+                for slot in slots.into_iter().flatten() {
+                    insert.execute(params![slot, attempt])?;
+                }
+                Ok(true)
+            })
+            .await?;
+        if taken { Ok(()) } else { Err(not_started()) }
+    }
+}
+
 #[async_trait]
 impl SchemaConnection for SqliteConnection {
     async fn facts(&mut self) -> Result<ServerFacts, StorageError> {
@@ -72,22 +96,28 @@ impl SchemaConnection for SqliteConnection {
     }
 
     async fn take_slots(&mut self, slots: RangeInclusive<u16>) -> Result<(), StorageError> {
-        let (stamp, attempt) = (self.draw().cast_signed(), self.draw().cast_signed());
-        let taken = self
-            .transact(move |transaction| {
-                // The fence first: a second call finds it taken and adds nothing.
-                if transaction.execute(TAKE_FENCE, params![SCHEMA_VERSION, stamp])? == 0 {
+        self.finish_init(Some(slots)).await
+    }
+
+    async fn take_no_slots(&mut self) -> Result<(), StorageError> {
+        self.finish_init(None).await
+    }
+
+    async fn is_empty(&mut self) -> Result<bool, StorageError> {
+        let look = |connection: &Connection| {
+            for table in ["store", "slots"] {
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+                if has_table(connection, table)?
+                    && connection.query_row(&sql, (), |row| row.get::<_, bool>(0))?
+                {
                     return Ok(false);
                 }
-                transaction.execute("UPDATE heartbeat SET term = 1 WHERE id = 1", ())?;
-                let mut insert = transaction.prepare(TAKE_SLOT)?;
-                for slot in slots {
-                    insert.execute(params![slot, attempt])?;
-                }
-                Ok(true)
-            })
-            .await?;
-        if taken { Ok(()) } else { Err(not_started()) }
+            }
+            Ok::<_, rusqlite::Error>(true)
+        };
+        self.worker
+            .call(move |session| look(session.connection()).map_err(|error| refused(&error)))
+            .await?
     }
 
     async fn migrate(&mut self, statements: &[&str], to_version: u32) -> Result<(), StorageError> {

@@ -45,6 +45,23 @@ CREATE TABLE IF NOT EXISTS moved_keys (
     PRIMARY KEY (slot, key)
 ) WITHOUT ROWID, STRICT;
 
+CREATE TABLE IF NOT EXISTS moves (
+    id           INTEGER PRIMARY KEY,
+    source       TEXT    NOT NULL,
+    target       TEXT    NOT NULL,
+    slots        TEXT    NOT NULL,
+    state        TEXT    NOT NULL,
+    cancels      INTEGER NOT NULL,
+    mover        TEXT    NOT NULL,
+    slots_done   INTEGER NOT NULL,
+    rows_copied  INTEGER NOT NULL,
+    bytes_copied INTEGER NOT NULL,
+    pause_us_max INTEGER NOT NULL,
+    error        TEXT    NOT NULL,
+    started_at   INTEGER NOT NULL,
+    changed_at   INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS terms (
     term      INTEGER PRIMARY KEY,
     server_id INTEGER NOT NULL,

@@ -50,7 +50,8 @@ fn start_with(id: u64, master: &Fake, replicas: &[Fake], settings: SweeperSettin
     };
     let (wake, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
     let stop_time_max = settings.stop_time_max;
-    let task = Task::new(master.clone(), replicas.to_vec(), settings, holder, board);
+    let servers = std::iter::once(master).chain(replicas).cloned().collect();
+    let task = Task::new(servers, Arc::new(|| 0), settings, holder, board);
     let (rng, woken, token) = (
         StdRng::seed_from_u64(id),
         Arc::clone(&wake),

@@ -6,6 +6,7 @@ KEY_BYTES_MAX = 1024
 BATCH_ITEMS_MAX = 1000
 BATCH_BYTES_MAX = 8 << 20
 PAGE_ROWS_MAX = 1000
+SLOTS = 65_536
 
 # A full batch, or the largest value, with some room.
 MESSAGE_BYTES_MAX = 17 << 20

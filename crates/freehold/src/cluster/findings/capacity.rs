@@ -11,18 +11,22 @@ use crate::{
 /// Bytes of a statement besides keys and values.
 const PACKET_OVERHEAD_BYTES: u64 = 64 << 10;
 
-/// Connections of a router besides those that read and write: scans, loading the map, sweeping, and
+/// Connections of a router besides those of its lanes: loading the map, sweeping, watching, and
 /// looking at a server.
 const OTHER_CONNECTIONS: u64 = 4;
 
 /// Connections that are kept for people, backups and monitoring.
 const SPARE_CONNECTIONS: u64 = 20;
 
-/// Statements that a connection for reads keeps prepared: one for each size of a batch.
-const STATEMENTS_PER_READER: u64 = 12;
+/// Statements that a connection for reads keeps prepared: one for each size of a list of keys and one
+/// for many keys, under a known fence and not.
+const STATEMENTS_PER_READER: u64 = 26;
 
 /// Statements that a connection for writes keeps prepared: with and without expiry.
 const STATEMENTS_PER_WRITER: u64 = 24;
+
+/// Statements that a connection for scans keeps prepared.
+const STATEMENTS_PER_SCANNER: u64 = 2;
 
 /// What `max_allowed_packet` may be set to: a multiple of this.
 const PACKET_STEP_BYTES: u64 = 1 << 20;
@@ -33,7 +37,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
         Role::Master => wanted.write_connections,
         Role::Replica => 0,
     };
-    let busy = wanted.read_connections + write_connections;
+    let busy = wanted.read_connections + write_connections + wanted.scan_connections;
     let Wanted { routers, .. } = wanted;
     let connections = routers * (busy + OTHER_CONNECTIONS) + SPARE_CONNECTIONS;
     at_least(
@@ -42,12 +46,13 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
         "max_connections",
         connections,
         &format!(
-            "{routers} × ({busy} that read and write + {OTHER_CONNECTIONS}) connections of routers \
+            "{routers} × ({busy} of lanes + {OTHER_CONNECTIONS}) connections of routers \
              and {SPARE_CONNECTIONS} to spare; beyond the limit a router finds no way in."
         ),
     );
-    let per_router =
-        wanted.read_connections * STATEMENTS_PER_READER + write_connections * STATEMENTS_PER_WRITER;
+    let per_router = wanted.read_connections * STATEMENTS_PER_READER
+        + write_connections * STATEMENTS_PER_WRITER
+        + wanted.scan_connections * STATEMENTS_PER_SCANNER;
     at_least(
         judge,
         seen,

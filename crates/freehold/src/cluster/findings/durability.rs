@@ -35,6 +35,8 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
              it for good.",
         );
     }
+    semi_synchronous(judge, seen);
+    group(judge, seen);
     judge.variable(
         Severity::Error,
         seen,
@@ -60,5 +62,73 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
                 .to_owned(),
         ];
         judge.add(Severity::Error, Topic::Setting, "wsrep_on", words, mend);
+    }
+}
+
+/// Semi-synchronous replication that gives up waiting, or waits too late, promises nothing.
+fn semi_synchronous(judge: &mut Judge<'_>, seen: &Seen) {
+    for kind in ["source", "master"] {
+        let named = |what: &str| format!("rpl_semi_sync_{kind}_{what}");
+        if is_on(&seen.facts, &named("enabled")) != Some(true) {
+            continue;
+        }
+        let value = |what: &str| seen.facts.variables.get(&named(what)).cloned();
+        let timeout_ms = value("timeout").and_then(|value| value.parse::<u64>().ok());
+        if let Some(found) = timeout_ms.filter(|timeout_ms| *timeout_ms < ENDLESS_MS) {
+            let words = Words {
+                found: &found.to_string(),
+                wanted: "3600000 or more",
+                why: "A commit that waited so long is acknowledged although no replica has it, and a \
+                      failover may lose it. Larger, writes stop while no replica answers.",
+            };
+            let name = named("timeout");
+            let mend = vec![format!(
+                "SET GLOBAL {name} = 1000000000; and the same in my.cnf"
+            )];
+            judge.add(Severity::Warning, Topic::Setting, &name, words, mend);
+        }
+        if value("wait_point").is_some_and(|found| found == "AFTER_COMMIT") {
+            let words = Words {
+                found: "AFTER_COMMIT",
+                wanted: "AFTER_SYNC",
+                why: "Others read what no replica has yet, and a failover takes it back.",
+            };
+            let name = named("wait_point");
+            let mend = vec![format!(
+                "SET GLOBAL {name} = 'AFTER_SYNC'; and the same in my.cnf"
+            )];
+            judge.add(Severity::Warning, Topic::Setting, &name, words, mend);
+        }
+    }
+}
+
+/// A wait for a replica that nobody outlasts.
+const ENDLESS_MS: u64 = 3_600_000;
+
+/// What a member does that its group threw out.
+fn group(judge: &mut Judge<'_>, seen: &Seen) {
+    let name = "group_replication_exit_state_action";
+    if seen
+        .facts
+        .variables
+        .get("group_replication_group_name")
+        .is_none_or(String::is_empty)
+    {
+        return;
+    }
+    if seen
+        .facts
+        .variables
+        .get(name)
+        .is_some_and(|found| found == "READ_ONLY")
+    {
+        let words = Words {
+            found: "READ_ONLY",
+            wanted: "OFFLINE_MODE or ABORT_SERVER",
+            why: "A member that its group threw out goes on answering reads, older and older ones, \
+                  to those who do not know.",
+        };
+        let mend = vec![format!("SET PERSIST {name} = 'OFFLINE_MODE';")];
+        judge.add(Severity::Warning, Topic::Setting, name, words, mend);
     }
 }

@@ -1,9 +1,15 @@
 //! What `SHOW GRANTS` says an account may do.
 
+use super::{Judge, Severity, Topic, Words};
+
 /// Every right there is.
 pub(super) const ALL: &str = "ALL PRIVILEGES";
 
-/// Tables, and the rights on each that somebody needs.
+/// The right on a procedure.
+pub(super) const EXECUTE: &str = "EXECUTE";
+
+/// Tables and procedures, and the rights on each that somebody needs. A right on some columns is
+/// written as a GRANT has it: `UPDATE (a, b)`.
 pub(super) type Needs = [(&'static str, &'static [&'static str])];
 
 /// An account's rights, all of them known.
@@ -11,8 +17,24 @@ pub(super) type Needs = [(&'static str, &'static [&'static str])];
 pub(super) struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// `None` where nothing can be said: roles hide what they allow.
-    pub(super) fn parse(texts: &[String]) -> Option<Self> {
+    /// The rights of the account that is called `what`. `None` where nothing can be said: roles hide
+    /// what they allow, which is found then.
+    pub(super) fn read(judge: &mut Judge<'_>, what: &str, texts: &[String]) -> Option<Self> {
+        let grants = Self::parse(texts);
+        if grants.is_none() && !texts.is_empty() {
+            let words = Words {
+                found: "a role, or rights that are not known here",
+                wanted: "rights that SHOW GRANTS lists one by one",
+                why: "What it may do was not looked at: no word here about it says that all is well.",
+            };
+            let mend =
+                vec!["compare SHOW GRANTS with deploy/*/accounts.sql and grants.sql".to_owned()];
+            judge.add(Severity::Advice, Topic::Account, what, words, mend);
+        }
+        grants
+    }
+
+    fn parse(texts: &[String]) -> Option<Self> {
         let grants: Vec<Grant> = texts.iter().filter_map(|text| parse(text)).collect();
         let all_known = texts.len() <= grants.len() + skippable(texts);
         (all_known && !grants.is_empty()).then_some(Self(grants))
@@ -44,11 +66,15 @@ impl Grants {
                 .copied()
                 .collect();
             if !lacks.is_empty() {
+                let kind = match lacks.as_slice() {
+                    [EXECUTE] => "PROCEDURE ",
+                    _ => "",
+                };
                 let rights = lacks.join(", ");
                 found.push(format!("no {rights} on {table}"));
                 let grantee = self.grantee();
                 mend.push(format!(
-                    "GRANT {rights} ON `{database}`.`{table}` TO {grantee};"
+                    "GRANT {rights} ON {kind}`{database}`.`{table}` TO {grantee};"
                 ));
             }
         }
@@ -60,6 +86,8 @@ impl Grants {
 #[derive(Debug, PartialEq, Eq)]
 struct Grant {
     rights: Vec<String>,
+    /// Rights on some columns, with these.
+    column_rights: Vec<(String, Vec<String>)>,
     is_global: bool,
     /// A pattern of a database; empty for all.
     database: String,
@@ -71,7 +99,12 @@ struct Grant {
 
 impl Grant {
     fn has(&self, right: &str) -> bool {
-        self.rights.iter().any(|own| own == right || own == ALL)
+        let (name, columns) = split_columns(right);
+        let whole = self.rights.iter().any(|own| *own == name || own == ALL);
+        let of_columns = |(own, theirs): &(String, Vec<String>)| {
+            *own == name && columns.iter().all(|column| theirs.contains(column))
+        };
+        whole || (!columns.is_empty() && self.column_rights.iter().any(of_columns))
     }
 
     fn allows(&self, database: &str, table: &str, right: &str) -> bool {
@@ -90,9 +123,15 @@ fn parse(text: &str) -> Option<Grant> {
     let rest = text.strip_prefix("GRANT ")?;
     let (rights, rest) = rest.split_once(" ON ")?;
     let (place, grantee) = rest.split_once(" TO ")?;
+    let place = place.strip_prefix("PROCEDURE ").unwrap_or(place);
     let (database, table) = place.rsplit_once('.')?;
+    let (column_rights, rights) = split_rights(rights)
+        .into_iter()
+        .partition::<Vec<_>, _>(|right| right.contains('('));
+    let column_rights = column_rights.iter().map(|right| split_columns(right));
     Some(Grant {
-        rights: split_rights(rights),
+        rights,
+        column_rights: column_rights.collect(),
         is_global: database == "*",
         database: unquote(database),
         table: (table != "*").then(|| unquote(table)),
@@ -100,7 +139,16 @@ fn parse(text: &str) -> Option<Grant> {
     })
 }
 
-/// The rights without those that hold for some columns alone: those are for others than routers.
+/// A right's name, and its columns if it is on some alone.
+fn split_columns(right: &str) -> (String, Vec<String>) {
+    let Some((name, columns)) = right.split_once('(') else {
+        return (right.to_owned(), Vec::new());
+    };
+    let columns = columns.trim_end_matches(')').split(',');
+    let columns = columns.map(|column| unquote(column.trim()).to_ascii_lowercase());
+    (name.trim().to_owned(), columns.collect())
+}
+
 fn split_rights(text: &str) -> Vec<String> {
     let mut rights = vec![String::new()];
     let mut depth = 0;
@@ -120,7 +168,6 @@ fn split_rights(text: &str) -> Vec<String> {
     }
     rights
         .into_iter()
-        .filter(|right| !right.contains('('))
         .map(|right| right.trim().to_ascii_uppercase())
         .collect()
 }
@@ -185,7 +232,13 @@ mod tests {
             !table.allows("d", "slots", "UPDATE"),
             "some columns are not the table"
         );
+        assert!(table.allows("d", "slots", "UPDATE (b)"));
+        assert!(!table.allows("d", "slots", "UPDATE (b, c)"));
         assert!(!table.allows("d", "store", "SELECT"));
+
+        let procedure = parse("GRANT EXECUTE ON PROCEDURE `d`.`write_logged` TO `u`@`h`").unwrap();
+        assert!(procedure.allows("d", "write_logged", EXECUTE));
+        assert!(!procedure.allows("d", "store", EXECUTE));
 
         let all = parse("GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION");
         assert!(all.unwrap().allows("any", "store", "DELETE"));

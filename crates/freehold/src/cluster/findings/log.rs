@@ -104,8 +104,22 @@ fn positions(judge: &mut Judge<'_>, seen: &Seen) {
         },
         &["ON"],
         "Without it replicas find their place by file and offset, which mean nothing on another \
-         master. It needs enforce_gtid_consistency = ON as well.",
+         master.",
     );
+    // The one does not start without the other.
+    let consistency = Setting {
+        name: "enforce_gtid_consistency",
+        value: "ON",
+        dynamic: false,
+    };
+    if let Some(finding) = judge
+        .findings
+        .iter_mut()
+        .find(|one| one.what == "gtid_mode")
+        && is_on(&seen.facts, consistency.name) != Some(true)
+    {
+        finding.mend.splice(0..0, consistency.mend(&seen.facts));
+    }
 }
 
 /// What a replica makes of it.

@@ -1,6 +1,6 @@
 //! Whether a server is what the config says it is.
 
-use super::{Judge, Setting, Severity, Topic, Words, is_mariadb, is_on};
+use super::{Finding, Judge, Setting, Severity, Topic, Words, is_mariadb, is_on};
 use crate::cluster::survey::{Role, Seen, Surveyed};
 
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
@@ -13,52 +13,44 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
         .take_while(|other| !std::ptr::eq(*other, judge.server))
         .filter(|other| other.shard == judge.server.shard);
     for other in others {
-        another_one(judge, seen, other);
+        another_one(judge, seen, other, servers);
     }
     if seen.facts.server_id == 0 && seen.facts.variables.contains_key("log_bin") {
-        let setting = Setting {
-            name: "server_id",
-            value: "N",
-            dynamic: true,
-        };
-        let words = Words {
-            found: "0",
-            wanted: "a number of its own",
-            why: "The fence names the server that wrote it, and nobody replicates with server 0.",
-        };
-        judge.add(
-            Severity::Error,
-            Topic::Setting,
-            "server_id",
-            words,
-            setting.mend(&seen.facts),
-        );
+        let why = "The fence names the server that wrote it, and nobody replicates with server 0.";
+        not_its_own_number(judge, seen, servers, "0", why);
     }
 }
 
 fn master(judge: &mut Judge<'_>, seen: &Seen) {
-    for (name, dynamic) in [
+    let settings = [
         ("super_read_only", true),
         ("read_only", true),
         ("innodb_read_only", false),
-    ] {
-        let before = judge.findings.len();
+    ];
+    let settings = settings.map(|(name, dynamic)| Setting {
+        name,
+        value: "OFF",
+        dynamic,
+    });
+    let first = judge.findings.len();
+    for setting in &settings {
         judge.variable(
             Severity::Error,
             seen,
-            &Setting {
-                name,
-                value: "OFF",
-                dynamic,
-            },
+            setting,
             &["OFF"],
             "The config names it as a master, and it takes no writes. If another server of the \
              shard was promoted, name that one as the master.",
         );
-        // The stricter setting implies the other.
-        if judge.findings.len() > before {
-            return;
-        }
+    }
+    // The stricter setting implies the other: one finding, that mends both.
+    let others: Vec<Finding> = judge
+        .findings
+        .drain(judge.findings.len().min(first + 1)..)
+        .collect();
+    if let Some(finding) = judge.findings.get_mut(first) {
+        let mend = others.into_iter().flat_map(|other| other.mend);
+        finding.mend.extend(mend);
     }
 }
 
@@ -84,7 +76,7 @@ fn replica(judge: &mut Judge<'_>, seen: &Seen) {
 }
 
 /// Whether this and an earlier server of the shard are two.
-fn another_one(judge: &mut Judge<'_>, seen: &Seen, other: &Surveyed) {
+fn another_one(judge: &mut Judge<'_>, seen: &Seen, other: &Surveyed, servers: &[Surveyed]) {
     let Ok(theirs) = &other.seen else {
         return;
     };
@@ -103,25 +95,41 @@ fn another_one(judge: &mut Judge<'_>, seen: &Seen, other: &Surveyed) {
         )];
         judge.add(Severity::Error, Topic::Setting, "the replica", words, mend);
     } else if seen.facts.server_id == theirs.facts.server_id && seen.facts.server_id != 0 {
-        let setting = Setting {
-            name: "server_id",
-            value: "N",
-            dynamic: true,
-        };
-        let words = Words {
-            found: &format!("{}, the same as {}", seen.facts.server_id, other.address),
-            wanted: "a number of its own",
-            why: "A server ignores what comes from its own number, a master keeps only one of two \
-                  replicas of one number, and the fence could not tell them apart after a failover.",
-        };
-        judge.add(
-            Severity::Error,
-            Topic::Setting,
-            "server_id",
-            words,
-            setting.mend(&seen.facts),
-        );
+        let found = format!("{}, the same as {}", seen.facts.server_id, other.address);
+        let why = "A server ignores what comes from its own number, a master keeps only one of two \
+                   replicas of one number, and the fence could not tell them apart after a failover.";
+        not_its_own_number(judge, seen, servers, &found, why);
     }
+}
+
+fn not_its_own_number(
+    judge: &mut Judge<'_>,
+    seen: &Seen,
+    servers: &[Surveyed],
+    found: &str,
+    why: &str,
+) {
+    let setting = Setting {
+        name: "server_id",
+        value: &free_server_id(servers),
+        dynamic: true,
+    };
+    let words = Words {
+        found,
+        wanted: "a number of its own",
+        why,
+    };
+    let mend = setting.mend(&seen.facts);
+    judge.add(Severity::Error, Topic::Setting, setting.name, words, mend);
+}
+
+/// A number that no server of the config has.
+fn free_server_id(servers: &[Surveyed]) -> String {
+    let seen = servers
+        .iter()
+        .filter_map(|server| server.seen.as_ref().ok());
+    let largest = seen.map(|seen| seen.facts.server_id).max().unwrap_or(0);
+    (largest + 1).to_string()
 }
 
 /// Whether the account may write where `read_only` forbids it.

@@ -34,7 +34,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
         Ok(watched) => watched,
         Err(error) => return no_login(judge, error),
     };
-    let grants = Grants::parse(&watched.grants);
+    let grants = Grants::read(judge, ACCOUNT, &watched.grants);
     match judge.server.role {
         Role::Master => {
             rights(judge, seen, grants.as_ref());

@@ -21,7 +21,7 @@ const WELL: [(&str, &str); 12] = [
     ("time_zone", "SYSTEM"),
 ];
 
-fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &str)]) -> Surveyed {
+pub(super) fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &str)]) -> Surveyed {
     let mut variables: BTreeMap<String, String> = WELL
         .iter()
         .chain(changes)
@@ -40,7 +40,11 @@ fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &str)]) -> Su
         engine: engine.into(),
         server_id: if role == Role::Master { 1 } else { 2 },
         variables,
-        grants: vec!["GRANT SELECT, INSERT, UPDATE, DELETE ON `db`.* TO `u`@`%`".into()],
+        grants: vec![
+            "GRANT REPLICATION CLIENT ON *.* TO `u`@`%`".into(),
+            "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON `db`.* TO `u`@`%`".into(),
+            "GRANT SELECT ON `performance_schema`.* TO `u`@`%`".into(),
+        ],
         ..ServerFacts::default()
     };
     Surveyed {
@@ -53,6 +57,7 @@ fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &str)]) -> Su
             state: ready(shard, 7, 0..=65_535),
         }),
         watched: None,
+        moved: None,
     }
 }
 
@@ -73,12 +78,12 @@ fn seen(server: &mut Surveyed) -> &mut Seen {
     server.seen.as_mut().unwrap()
 }
 
-fn judge_all(servers: &[Surveyed]) -> Vec<Finding> {
+pub(super) fn judge_all(servers: &[Surveyed]) -> Vec<Finding> {
     findings(servers, &Wanted::default())
 }
 
 /// The finding about `what`, alone.
-fn only(servers: &[Surveyed], what: &str) -> Finding {
+pub(super) fn only(servers: &[Surveyed], what: &str) -> Finding {
     let mut findings = judge_all(servers);
     assert_eq!(findings.len(), 1, "{findings:#?}");
     let finding = findings.remove(0);
@@ -88,6 +93,34 @@ fn only(servers: &[Surveyed], what: &str) -> Finding {
 
 fn master(changes: &[(&str, &str)]) -> Vec<Surveyed> {
     vec![server("a", Role::Master, "MariaDB", changes)]
+}
+
+#[test]
+fn semi_synchronous_replication_that_falls_back_promises_nothing() {
+    let problems = |timeout, wait_point| {
+        let changes = [
+            ("rpl_semi_sync_source_enabled", "ON"),
+            ("rpl_semi_sync_source_timeout", timeout),
+            ("rpl_semi_sync_source_wait_point", wait_point),
+        ];
+        judge_all(&master(&changes)).len()
+    };
+    assert_eq!(problems("1000000000", "AFTER_SYNC"), 0);
+    assert_eq!(problems("10000", "AFTER_SYNC"), 1);
+    assert_eq!(problems("10000", "AFTER_COMMIT"), 2);
+}
+
+#[test]
+fn a_group_member_that_was_thrown_out_goes_quiet() {
+    let problems = |action| {
+        let changes = [
+            ("group_replication_group_name", "aaaa"),
+            ("group_replication_exit_state_action", action),
+        ];
+        judge_all(&master(&changes)).len()
+    };
+    assert_eq!(problems("OFFLINE_MODE"), 0);
+    assert_eq!(problems("READ_ONLY"), 1);
 }
 
 #[test]
@@ -168,9 +201,9 @@ fn connections_and_statements_are_counted_for_all_routers() {
     };
     let found = findings(&servers, &wanted);
     let names: Vec<&str> = found.iter().map(|finding| &*finding.what).collect();
-    // 100 × (4 + 4) + 20, and 100 × (2 × 12 + 2 × 24) = 7,200 of 16,382.
+    // 100 × (6 + 4) + 20, and 100 × (2 × 26 + 2 × 24 + 2 × 2) = 10,400 of 16,382.
     assert_eq!(names, ["max_connections"]);
-    assert_eq!(found[0].mend[0], "SET GLOBAL max_connections = 820;");
+    assert_eq!(found[0].mend[0], "SET GLOBAL max_connections = 1020;");
 }
 
 #[test]
@@ -300,12 +333,86 @@ fn rights_that_are_missing_are_granted_and_roles_are_not_guessed_at() {
     let finding = only(&servers, "the account's rights");
     assert_eq!(
         finding.mend,
-        ["GRANT INSERT, UPDATE, DELETE ON `db`.`store` TO `u`@`%`;"]
+        [
+            "GRANT INSERT, UPDATE, DELETE ON `db`.`store` TO `u`@`%`;",
+            "GRANT INSERT, UPDATE ON `db`.`moved_keys` TO `u`@`%`;",
+            "GRANT EXECUTE ON PROCEDURE `db`.`write_logged` TO `u`@`%`;",
+            "GRANT UPDATE ON `db`.`heartbeat` TO `u`@`%`;",
+        ]
     );
     seen(&mut servers[0])
         .facts
         .grants
         .push("GRANT `role`@`%` TO `u`@`%`".into());
+    let finding = only(&servers, "the account's rights");
+    assert_eq!(finding.severity, Severity::Advice);
+    assert!(finding.why.contains("not looked at"), "{finding:?}");
+}
+
+#[test]
+fn a_replica_whose_threads_cannot_be_seen_is_found() {
+    for (engine, right) in [
+        ("MySQL", "REPLICATION CLIENT"),
+        ("MariaDB", "REPLICA MONITOR"),
+    ] {
+        let mut servers = [
+            server("a", Role::Master, engine, &[]),
+            server("a", Role::Replica, engine, &[]),
+        ];
+        seen(&mut servers[1]).facts.grants.remove(0);
+        let finding = only(&servers, "the account's rights");
+        assert_eq!(
+            (finding.role, finding.severity),
+            (Role::Replica, Severity::Warning)
+        );
+        assert_eq!(finding.mend, [format!("GRANT {right} ON *.* TO `u`@`%`;")]);
+    }
+}
+
+#[test]
+fn rights_that_adopting_needs_are_missed_where_there_is_somebody_to_promote() {
+    let requests = "GRANT SELECT, INSERT, UPDATE, DELETE ON `db`.`store` TO `u`@`%`";
+    let rest = "GRANT EXECUTE ON `db`.* TO `u`@`%`";
+    let more = [
+        "GRANT SELECT ON `db`.`shard` TO `u`@`%`",
+        "GRANT SELECT ON `db`.`slots` TO `u`@`%`",
+        "GRANT SELECT ON `db`.`terms` TO `u`@`%`",
+        "GRANT SELECT, INSERT, UPDATE ON `db`.`moved_keys` TO `u`@`%`",
+        "GRANT SELECT, UPDATE ON `db`.`heartbeat` TO `u`@`%`",
+        "GRANT SELECT ON `db`.`numbers` TO `u`@`%`",
+    ];
+    let few: Vec<String> = [requests, rest]
+        .into_iter()
+        .chain(more)
+        .map(Into::into)
+        .collect();
+    let mut servers = vec![
+        server("a", Role::Master, "MySQL", &[]),
+        server("a", Role::Replica, "MySQL", &[]),
+    ];
+    let adopting = [
+        "GRANT UPDATE (`epoch`, `server_id`, `stamp`, `term`) ON `db`.`shard` TO `u`@`%`",
+        "GRANT UPDATE (`attempt`, `since_epoch`) ON `db`.`slots` TO `u`@`%`",
+        "GRANT SELECT, INSERT, DELETE ON `db`.`terms` TO `u`@`%`",
+        "GRANT SELECT ON `performance_schema`.* TO `u`@`%`",
+    ];
+    seen(&mut servers[0]).facts.grants = few.clone();
+    let finding = only(&servers, "the account's rights after a failover");
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(
+        finding.mend[..3],
+        [
+            "GRANT UPDATE (term, epoch, server_id, stamp) ON `db`.`shard` TO `u`@`%`;",
+            "GRANT UPDATE (attempt, since_epoch) ON `db`.`slots` TO `u`@`%`;",
+            "GRANT INSERT, DELETE ON `db`.`terms` TO `u`@`%`;",
+        ]
+    );
+    let enough = few.iter().cloned().chain(adopting.map(Into::into));
+    seen(&mut servers[0]).facts.grants = enough.collect();
+    assert_eq!(judge_all(&servers), []);
+    // Nobody can be promoted.
+    servers.pop();
+    seen(&mut servers[0]).facts.grants = few;
     assert_eq!(judge_all(&servers), []);
 }
 

@@ -2,25 +2,21 @@
 
 use std::{
     collections::HashSet,
-    io::{self, BufRead, BufReader, Read},
+    io::{BufReader, Read},
 };
 
 use bytes::Bytes;
-use freehold_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Event, Outcome};
-use crate::ndjson::{self, Record};
+use crate::ndjson::{self, LINE_BYTES_MAX, Record};
 
 /// Keys in one batch: a quarter of the router's limit, so that batches of several tasks mix.
 const BATCH_KEYS_MAX: usize = 256;
 
 /// Bytes of keys and values in one batch, unless a single value is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-
-/// Bytes in a line: the largest value with each byte written as `\u0000`, and room around it.
-const LINE_BYTES_MAX: usize = 6 * (VALUE_BYTES_MAX + KEY_BYTES_MAX) + 4_096;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -85,7 +81,7 @@ impl Reader {
                 self.flush()?;
             }
             text.clear();
-            let bytes = match read_line(&mut input, &mut text, LINE_BYTES_MAX) {
+            let bytes = match ndjson::read_line(&mut input, &mut text, LINE_BYTES_MAX) {
                 Ok(0) => break,
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -161,31 +157,6 @@ impl Batch {
                 && self.bytes + size <= BATCH_BYTES_MAX
                 // A retry of the first could undo the second.
                 && !self.keys.contains(item.record.key.bytes()))
-    }
-}
-
-/// Reads up to and with the next line end, and says how many bytes that were; 0 at the end. Of a
-/// line longer than `bytes_max` only so much is kept.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) -> io::Result<u64> {
-    let mut read = 0;
-    loop {
-        let buffer = match input.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let (part, ends) = match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (&buffer[..=end], true),
-            None => (buffer, buffer.is_empty()),
-        };
-        let kept = part.len().min(bytes_max.saturating_sub(line.len()));
-        line.extend_from_slice(&part[..kept]);
-        let length = part.len();
-        read += length as u64;
-        input.consume(length);
-        if ends {
-            return Ok(read);
-        }
     }
 }
 

@@ -72,15 +72,3 @@ fn batches_are_bounded_by_keys_and_bytes_and_account_for_every_byte_read() {
         input.len() as u64
     );
 }
-
-#[test]
-fn a_line_without_end_is_read_and_one_that_is_too_long_is_not_kept() {
-    let mut input = BufReader::with_capacity(4, &b"0123456789\nabc"[..]);
-    let mut line = Vec::new();
-    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 11);
-    assert_eq!(line, b"01234");
-    line.clear();
-    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 3);
-    assert_eq!(line, b"abc");
-    assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), 0);
-}

@@ -1,0 +1,135 @@
+//! A plan shown, agreed to, and carried out: the same for every command that moves slots.
+
+use clap::Args;
+use freehold_core::limits::{MOVER_BYTES_PER_SECOND_MAX, MOVER_LATENCY_FACTORS};
+use freehold_mover::Aim;
+use freehold_router::movers::{Limits, Wish};
+
+use super::{Field, Task, by_router::ByRouter, confirm, ended::Ended, planned, tell};
+use crate::{
+    args::SteerArgs,
+    exit::{Exit, Failure},
+    output::Output,
+    planning::Plan,
+};
+
+/// How a plan is carried out.
+#[derive(Debug, Args)]
+pub(crate) struct CarryArgs {
+    /// Show what would be moved, and move nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Copy no more than so many MiB per second
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=MIB_MAX))]
+    mib_per_second_max: Option<u64>,
+    /// Rest while small writes take more than so many times as long as before; 0: never
+    #[arg(long, value_name = "FACTOR", value_parser = parse_factor)]
+    latency_factor_max: Option<f64>,
+    #[command(flatten)]
+    steer: SteerArgs,
+}
+
+const MIB_MAX: u64 = MOVER_BYTES_PER_SECOND_MAX >> 20;
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok();
+    let factor = factor.filter(|factor| *factor == 0.0 || MOVER_LATENCY_FACTORS.contains(factor));
+    let (least, most) = MOVER_LATENCY_FACTORS.into_inner();
+    factor.ok_or_else(|| format!("use {least} to {most}, or 0"))
+}
+
+/// Who plans and moves.
+enum Hands {
+    /// This command.
+    Own(Field),
+    Router(ByRouter),
+}
+
+impl Hands {
+    async fn plan(&self, wish: &Wish) -> Result<Plan, Failure> {
+        match self {
+            Self::Own(field) => field.plan(wish).await,
+            Self::Router(router) => router.plan(wish).await,
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        match self {
+            Self::Own(field) => field.draw(),
+            Self::Router(router) => router.draw(),
+        }
+    }
+
+    /// Moves, and shows it. None if only the watching has ended.
+    async fn run(
+        &mut self,
+        task: &Task,
+        limits: &Limits,
+        output: Output,
+    ) -> Result<Option<Ended>, Failure> {
+        match self {
+            Self::Own(field) => field.run(task, limits, output).await.map(Some),
+            Self::Router(router) => router.run(task, limits, output).await,
+        }
+    }
+}
+
+impl CarryArgs {
+    /// Makes a plan of what is wished, shows it, asks, and carries it out. `nothing` is said where
+    /// there is nothing to do.
+    pub(crate) async fn carry_out(
+        &self,
+        wish: &Wish,
+        nothing: &str,
+        output: Output,
+    ) -> Result<Exit, Failure> {
+        let mut hands = self.hands().await?;
+        let plan = hands.plan(wish).await?;
+        if self.dry_run || !output.is_json() {
+            planned::show(&plan, nothing, output)?;
+        }
+        if self.dry_run || plan.moves.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if !confirm(self.yes, "Move them?")? {
+            output.note("nothing was moved");
+            return Ok(Exit::NotApplied);
+        }
+        let mut left = plan.moves.into_iter();
+        while let Some(planned) = left.next() {
+            let task = Task {
+                id: hands.draw(),
+                source: planned.source,
+                target: planned.target,
+                slots: planned.slots,
+                aim: Aim::Move,
+            };
+            let Some(ended) = hands.run(&task, &self.limits(), output).await? else {
+                if left.len() > 0 {
+                    output
+                        .note("what else was planned has not begun: run this command again for it");
+                }
+                return Ok(Exit::NotApplied);
+            };
+            tell(&task, &ended, output)?;
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn hands(&self) -> Result<Hands, Failure> {
+        Ok(match self.steer.by_itself()? {
+            Some(config) => Hands::Own(Field::open(&config, &self.steer.account, true)?),
+            None => Hands::Router(ByRouter::connect(&self.steer.admin).await?),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes_per_second_max: self.mib_per_second_max.map(|mib| mib << 20),
+            latency_factor_max: self.latency_factor_max,
+        }
+    }
+}

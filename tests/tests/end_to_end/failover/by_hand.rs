@@ -1,0 +1,67 @@
+//! Where the config says so, nobody leads before an operator says so.
+
+use freehold_tests::Engine;
+
+use super::site::{Copies, Site, shards_json, until_served};
+use crate::scene::{Result, keys_of, until};
+
+async fn a_promoted_server_waits_for_freehold_adopt(engine: Engine) -> Result<()> {
+    let more = "[failover]\nadopt = \"manual\"\n";
+    let mut site = Site::new(engine, Copies::Later, more).await?;
+    let clients = site.clients().await?;
+    let key = keys_of(0, 2, "by-hand").next().expect("endless");
+    clients[0].put(key.clone(), "before").await?;
+
+    // There is nothing to adopt while the first one leads.
+    let refused = site.routers[0].admin_cli(&["adopt", "a"]).await?;
+    assert_ne!(refused.code, Some(0));
+    assert!(
+        refused.stderr.contains("there is nothing to adopt"),
+        "{refused:?}"
+    );
+    let unknown = site.routers[0].admin_cli(&["adopt", "z"]).await?;
+    assert!(
+        unknown.stderr.contains("no shard is called 'z'"),
+        "{unknown:?}"
+    );
+
+    site.shards[0][0].kill();
+    let refused = site.routers[0].admin_cli(&["adopt", "a"]).await?;
+    assert_ne!(refused.code, Some(0), "nobody was promoted: {refused:?}");
+
+    site.promote_second(0).await?;
+    for router in &site.routers {
+        let mut shown = String::new();
+        until("the shard to say what it waits for", async || {
+            shown = shards_json(router).await?[0].to_string();
+            Ok(shown.contains("waits for `freehold adopt`"))
+        })
+        .await
+        .map_err(|error| format!("{error}, but it shows {shown}\n{}", router.log()))?;
+    }
+    let put = clients[1].put(key.clone(), "too early").await;
+    assert!(put.is_err(), "{put:?}");
+    let mut sql = site.shards[0][1].connect().await?;
+    assert_eq!(sql.one::<u64>("SELECT term FROM shard").await?, 1);
+
+    let adopted = site.routers[0].admin_cli(&["adopt", "a", "--json"]).await?;
+    let adopted: serde_json::Value = serde_json::from_str(&adopted.success()?)?;
+    assert!(
+        adopted.to_string().contains(&site.address(0, 1)),
+        "{adopted}"
+    );
+    until_served(&clients, &key).await?;
+    let fence: (u64, u64) = sql.one("SELECT term, server_id FROM shard").await?;
+    assert_eq!(fence, (2, site.shards[0][1].port().into()));
+    assert_eq!(sql.one::<u64>("SELECT COUNT(*) FROM terms").await?, 1);
+
+    // Once is enough, through whichever router.
+    let again = site.routers[1].admin_cli(&["adopt", "a"]).await?;
+    assert!(
+        again.stderr.contains("there is nothing to adopt"),
+        "{again:?}"
+    );
+    Ok(())
+}
+
+on_servers!(a_promoted_server_waits_for_freehold_adopt);

@@ -1,0 +1,158 @@
+//! Slots change hands by SQL while clients write to them, in the order in which a move ends: fenced,
+//! copied, given away, claimed, cleaned up. Somebody else's transaction holds the rows locked
+//! meanwhile, so that writes are caught between their look at the fence and their rows.
+
+use std::time::Duration;
+
+use freehold_tests::{Server, Sql};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::Result;
+use crate::cluster::Cluster;
+use crate::schedule::Place;
+
+/// Slots of one hand-over, at most.
+pub const SLOTS_MAX: u16 = 16_384;
+
+/// Rows that one statement copies.
+const ROWS_AT_ONCE: usize = 100;
+
+/// How long rows are held locked behind the change of the fence: well below what a write waits.
+const HELD: Duration = Duration::from_millis(200);
+
+/// Names as the config has them.
+pub const NAMES: [&str; 2] = ["a", "b"];
+
+/// A row as it lies: slot, key, value, version, expiry.
+type Row = (u16, Vec<u8>, Vec<u8>, u64, i64);
+
+/// Gives what `from` owns of the slots from `first` on to the other shard.
+pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<()> {
+    // It takes what is fenced for its own.
+    let _owners = cluster.owners.lock().await;
+    // In one order, so that two hand-overs do not wait for each other.
+    let mut masters = Vec::new();
+    for shard in 0..2 {
+        masters.push(cluster.server(Place::leader(shard)).await);
+    }
+    let to = 1 - from;
+    let mut random = StdRng::seed_from_u64(u64::from(first));
+    let mut draw = || random.random::<u64>() >> 1;
+    let (mut old, mut new) = (connect(&masters[from]).await?, connect(&masters[to]).await?);
+
+    let holder = hold_rows(&masters[from], first).await?;
+    let last = first.saturating_add(SLOTS_MAX - 1);
+    let fence = change(
+        draw() ^ now_number(&mut old).await?,
+        &format!(
+            "UPDATE slots SET state = 'fenced', since_epoch = (SELECT epoch FROM shard) \
+             WHERE state = 'owned' AND slot BETWEEN {first} AND {last}"
+        ),
+    );
+    old.run(&fence).await?;
+    let moved: Vec<(u16, u64)> = old
+        .rows("SELECT slot, slot_epoch FROM slots WHERE state = 'fenced'")
+        .await?;
+    if moved.is_empty() {
+        return Ok(());
+    }
+    copy(&mut old, &mut new).await?;
+
+    let farewell = change(
+        draw() ^ now_number(&mut old).await?,
+        &format!(
+            "UPDATE slots SET state = 'gone', slot_epoch = slot_epoch + 1, peer = '{}', \
+             since_epoch = (SELECT epoch FROM shard) WHERE state = 'fenced'",
+            NAMES[to]
+        ),
+    );
+    old.run(&farewell).await?;
+    let claims: Vec<String> = moved
+        .iter()
+        .map(|(slot, slot_epoch)| {
+            let (peer, attempt) = (NAMES[from], slot_epoch + 1);
+            format!("({slot}, 'owned', {attempt}, '{peer}', {attempt}, @epoch)")
+        })
+        .collect();
+    let claim = change(
+        draw() ^ now_number(&mut new).await?,
+        &format!(
+            "SET @epoch = (SELECT epoch FROM shard); \
+             REPLACE INTO slots (slot, state, slot_epoch, peer, attempt, since_epoch) VALUES {}",
+            claims.join(", ")
+        ),
+    );
+    new.run(&claim).await?;
+    drop(holder.await);
+    let clean_up = "DELETE s FROM store s JOIN slots o ON o.slot = s.slot WHERE o.state = 'gone'";
+    Ok(old.run(clean_up).await?)
+}
+
+async fn connect(server: &Server) -> Result<Sql> {
+    let mut sql = server.connect().await?;
+    sql.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        .await?;
+    Ok(sql)
+}
+
+/// The fence changes in one transaction with what it protects. The lock on its row waits for the
+/// writes under way.
+fn change(stamp: u64, what: &str) -> String {
+    format!(
+        "BEGIN; UPDATE shard SET epoch = epoch + 1, stamp = {stamp} WHERE id = 1; {what}; COMMIT"
+    )
+}
+
+/// A number that differs from call to call: a stamp never comes back.
+async fn now_number(sql: &mut Sql) -> Result<u64> {
+    Ok(sql
+        .one("SELECT CAST(UUID_SHORT() >> 1 AS UNSIGNED)")
+        .await?)
+}
+
+/// Locks every row of the slots, and lets go of them after a while.
+async fn hold_rows(server: &Server, first: u16) -> Result<JoinHandle<()>> {
+    let mut sql = connect(server).await?;
+    let last = first.saturating_add(SLOTS_MAX - 1);
+    let rows = format!("SELECT 1 FROM store WHERE slot BETWEEN {first} AND {last} FOR UPDATE");
+    sql.run("BEGIN").await?;
+    let _: Vec<u8> = sql.rows(&rows).await?;
+    // Writes come to wait behind them.
+    sleep(HELD).await;
+    Ok(tokio::spawn(async move {
+        sleep(HELD).await;
+        // The server may be gone by now, and the locks with it.
+        drop(sql.run("COMMIT").await);
+    }))
+}
+
+async fn copy(old: &mut Sql, new: &mut Sql) -> Result<()> {
+    let rows: Vec<Row> = old
+        .rows(
+            "SELECT s.slot, s.`key`, s.value, s.version, s.expires_at FROM store s \
+             JOIN slots o ON o.slot = s.slot WHERE o.state = 'fenced'",
+        )
+        .await?;
+    for some in rows.chunks(ROWS_AT_ONCE) {
+        let rows: Vec<String> = some
+            .iter()
+            .map(|(slot, key, value, version, expires_at)| {
+                format!(
+                    "({slot}, {}, {}, {version}, {expires_at})",
+                    hex(key),
+                    hex(value)
+                )
+            })
+            .collect();
+        let insert = "INSERT INTO store (slot, `key`, value, version, expires_at) VALUES ";
+        new.run(&(insert.to_owned() + &rows.join(", "))).await?;
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
