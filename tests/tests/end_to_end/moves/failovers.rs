@@ -33,6 +33,10 @@ const APART_MS_MAX: u64 = 500;
 /// How late replicas apply what they receive.
 const LAG_S: u32 = 1;
 
+/// Between two calls of a writer. Six servers share the cores, and one that was rebuilt has to catch up
+/// with all that was written.
+const PAUSE: Duration = Duration::from_millis(25);
+
 /// Longer than replicas lag, so that slots change hands all the same.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -150,6 +154,7 @@ impl Scene {
         for (place, router) in self.site.routers.iter().enumerate() {
             let mut plan = plan(self.random.random());
             plan.prefix = format!("round{number}:{place}");
+            plan.pause = PAUSE;
             loads.push(Load::start(router.address(), &plan).await?);
         }
         for load in &loads {
