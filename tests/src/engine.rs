@@ -205,3 +205,24 @@ fn mysql(place: &str) -> Result<Program> {
         base,
     })
 }
+
+/// Makes the modules `mariadb` and `mysql` with one test per named function, which takes the engine.
+/// For suites on tokio: `#[macro_use(on_servers)] extern crate freehold_tests;` at their root. With
+/// `mariadb, MariaDb:` or `mysql, MySql:` in front it is one of them.
+#[macro_export]
+macro_rules! on_servers {
+    ($module:ident, $engine:ident: $($name:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+                    super::$name($crate::Engine::$engine).await
+                }
+            )+
+        }
+    };
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_servers!(mariadb, MariaDb: $($name),+);
+        $crate::on_servers!(mysql, MySql: $($name),+);
+    };
+}

@@ -104,17 +104,22 @@ impl Written for Session {
 
 #[cfg(test)]
 mod tests {
-    use freehold_core::{Position, ShardTag, Term, Token};
+    use freehold_core::{Fence, Position, ShardTag, Token};
 
     use super::*;
 
     fn put(shard: &str, number: u64) -> PutReply {
         let position = Position::of_mariadb(&format!("0-1-{number}")).ok();
+        let fence = Fence {
+            term: 1,
+            epoch: 1,
+            server_id: 11,
+            stamp: 5,
+        };
+        let token = Token::new(ShardTag::new(1, shard), &fence, position);
         PutReply {
             version: 1,
-            session_token: Token::new(ShardTag::new(1, shard), Term::new(1, 11), position)
-                .encode()
-                .into(),
+            session_token: token.encode().into(),
         }
     }
 

@@ -124,6 +124,7 @@ impl Table {
                 deadline,
                 attempts: 0,
                 sent: 0,
+                is_overtaken: false,
                 caller: None,
             });
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)

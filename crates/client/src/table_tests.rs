@@ -270,6 +270,22 @@ fn a_write_is_not_sent_again_after_a_later_one_to_its_key() {
     assert_eq!(scene.reason(first), "QUEUE_FULL");
     scene.tick_after(Duration::from_secs(1));
     assert_eq!(words(&scene.sent()), ["other", "2"]);
+    // Or that one was answered first, and its caller has gone; a router may store it first, too, if
+    // the earlier one had to wait.
+    for draining in [false, true] {
+        let mut scene = Scene::new();
+        let (first, second) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));
+        let sent = scene.sent();
+        scene.answer(sent[1].0, Answer::Put(v1::PutResponse::default()));
+        assert!(matches!(scene.fetch(second), Some(Ok(_))));
+        if draining {
+            scene.end(&End::Status(with_info(Code::Unavailable, "SHUTTING_DOWN")));
+            assert_eq!(scene.reason(first), "SHUTTING_DOWN");
+        } else {
+            scene.refuse(sent[0].0, &full);
+            assert_eq!(scene.reason(first), "QUEUE_FULL");
+        }
+    }
     // Or both are given back together, to pause.
     let mut scene = Scene::new();
     let (first, second) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));

@@ -11,11 +11,15 @@
 //! | 5 to 12 | the shard |
 //! | 13 to 16 | the term |
 //! | 17 to 20 | the server that led in that term: of two tokens that agree up to here, the greater one, compared byte by byte, covers both |
-//! | 21 to 28 | a number that grows with the position |
-//! | 29 | the kind of position: 0 none, 1 MySQL, 2 MariaDB |
-//! | 30, 31 | length of the position |
+//! | 21 to 24 | the epoch: a router that knows of an earlier one may not know where slots are by now |
+//! | 25 to 32 | a number that grows with the position; the highest where there is none |
+//! | 33 | the kind of position: 0 none, 1 MySQL, 2 MariaDB |
+//! | 34, 35 | length of the position |
 //! | | the position |
 //! | last 4 | checksum of everything before |
+//!
+//! Of two writes of one term the one under the later epoch came later; of two under one epoch, one
+//! without a position may have come later than any that has one, and only the master has it for sure.
 //!
 //! Numbers have their highest byte first. A token of a later term does not cover one of an earlier
 //! term: a failover may have lost that write, and then its reader has to hear of it.
@@ -30,7 +34,7 @@ use crate::{fence::Fence, position::Position};
 const FORMAT: u8 = 1;
 
 /// Everything before the position.
-const HEAD_BYTES: usize = 32;
+const HEAD_BYTES: usize = 36;
 
 /// The checksum.
 const SUM_BYTES: usize = 4;
@@ -112,6 +116,9 @@ pub struct Token {
     pub shard: ShardTag,
     /// In which term.
     pub term: Term,
+    /// Under which epoch of the fence, which grows when slots change hands; those above 2^32 - 1 count
+    /// as that.
+    pub epoch: u32,
     /// A position that includes it. Absent where it was not known: only the master has it for sure.
     pub position: Option<Position>,
 }
@@ -134,12 +141,13 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token of a write.
+    /// The token of a write under this fence.
     #[must_use]
-    pub const fn new(shard: ShardTag, term: Term, position: Option<Position>) -> Self {
+    pub fn new(shard: ShardTag, fence: &Fence, position: Option<Position>) -> Self {
         Self {
             shard,
-            term,
+            term: Term::from(fence),
+            epoch: u32::try_from(fence.epoch).unwrap_or(u32::MAX),
             position,
         }
     }
@@ -157,7 +165,8 @@ impl Token {
         if content.len() > POSITION_BYTES_MAX {
             (kind, content) = (0, Vec::new());
         }
-        let ordinal = position.filter(|_| kind > 0).map_or(0, Position::ordinal);
+        let ordinal = position.filter(|_| kind > 0);
+        let ordinal = ordinal.map_or(u64::MAX, Position::ordinal);
         let length = u16::try_from(content.len()).unwrap_or(0);
         let mut bytes = Vec::with_capacity(HEAD_BYTES + content.len() + SUM_BYTES);
         bytes.push(FORMAT);
@@ -165,6 +174,7 @@ impl Token {
         bytes.extend_from_slice(&self.shard.shard);
         bytes.extend_from_slice(&self.term.number.to_be_bytes());
         bytes.extend_from_slice(&self.term.leader.to_be_bytes());
+        bytes.extend_from_slice(&self.epoch.to_be_bytes());
         bytes.extend_from_slice(&ordinal.to_be_bytes());
         bytes.push(kind);
         bytes.extend_from_slice(&length.to_be_bytes());
@@ -195,7 +205,7 @@ impl Token {
             None => return Err(TokenError::Cut),
         }
         let head: &[u8; HEAD_BYTES] = all.first_chunk().ok_or(TokenError::Cut)?;
-        let length = usize::from(u16::from_be_bytes([head[30], head[31]]));
+        let length = usize::from(u16::from_be_bytes([head[34], head[35]]));
         let (token, rest) = all
             .split_at_checked(HEAD_BYTES + length + SUM_BYTES)
             .ok_or(TokenError::Cut)?;
@@ -206,7 +216,7 @@ impl Token {
         *bytes = rest;
         let array = |from: usize| <[u8; 4]>::try_from(&head[from..from + 4]);
         let shard = <[u8; 8]>::try_from(&head[5..13]);
-        let position = match head[29] {
+        let position = match head[33] {
             0 => None,
             kind => {
                 let position = Position::decode(kind, &content[HEAD_BYTES..]);
@@ -222,6 +232,7 @@ impl Token {
                 number: u32::from_be_bytes(array(13).map_err(|_| TokenError::Cut)?),
                 leader: u32::from_be_bytes(array(17).map_err(|_| TokenError::Cut)?),
             },
+            epoch: u32::from_be_bytes(array(21).map_err(|_| TokenError::Cut)?),
             position,
         };
         // Tokens are compared by their bytes: other bytes must not mean the same.
@@ -274,9 +285,19 @@ mod tests {
     }
 
     /// Led by server 11.
+    fn fence(term: u64, epoch: u64) -> Fence {
+        Fence {
+            term,
+            epoch,
+            server_id: 11,
+            stamp: 5,
+        }
+    }
+
+    /// Under epoch 4.
     fn token(shard: &str, term: u64, number: u64) -> Token {
         let position = Position::of_mariadb(&format!("0-1-{number}")).unwrap();
-        Token::new(tag(shard), Term::new(term, 11), Some(position))
+        Token::new(tag(shard), &fence(term, 4), Some(position))
     }
 
     #[test]
@@ -284,11 +305,11 @@ mod tests {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         let mysql = Position::of_mysql(&format!("{uuid}:1-123456789")).unwrap();
         for (position, bytes) in [
-            (Some(mysql), 59),
-            (Position::of_mariadb("0-1-123456789").ok(), 42),
-            (None, 36),
+            (Some(mysql), 63),
+            (Position::of_mariadb("0-1-123456789").ok(), 46),
+            (None, 40),
         ] {
-            let token = Token::new(tag("a"), Term::new(3, u64::MAX >> 32), position);
+            let token = Token::new(tag("a"), &fence(3, u64::MAX), position);
             let encoded = token.encode();
             assert_eq!(encoded.len(), bytes);
             assert_eq!(Token::parse_all(&encoded), Ok(vec![token]));
@@ -319,7 +340,7 @@ mod tests {
     #[test]
     fn what_no_router_writes_is_no_token_however_it_is_sealed() {
         let sealed = |kind: u8, ordinal: u64, position: &[u8]| {
-            let mut bytes = token("a", 1, 5).encode()[..TERM_BYTES].to_vec();
+            let mut bytes = token("a", 1, 5).encode()[..TERM_BYTES + 4].to_vec();
             bytes.extend(ordinal.to_be_bytes());
             bytes.push(kind);
             bytes.extend(u16::try_from(position.len()).unwrap().to_be_bytes());
@@ -329,7 +350,8 @@ mod tests {
         };
         assert_eq!(sealed(2, 5, &[0, 1, 5]), Ok(vec![token("a", 1, 5)]));
         for (kind, ordinal, position) in [
-            (0, 0, &[9][..]),
+            (0, 0, &[][..]),
+            (0, u64::MAX, &[9]),
             (0, 7, &[]),
             (2, 0, &[]),
             (2, 6, &[0, 1, 5]),
@@ -363,13 +385,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_without_position_covers_all_that_came_before_it() {
+        let of = |epoch, number: Option<u64>| {
+            let position = number.map(|number| format!("0-1-{number}"));
+            let position = position.map(|text| Position::of_mariadb(&text).unwrap());
+            Token::new(tag("a"), &fence(1, epoch), position).encode()
+        };
+        let (known, unknown, later) = (of(4, Some(u64::MAX >> 1)), of(4, None), of(5, Some(7)));
+        assert_eq!(merge(&known, &unknown), unknown);
+        assert_eq!(merge(&unknown, &known), unknown);
+        // Its epoch began after every write under the one before was there.
+        assert_eq!(merge(&unknown, &later), later);
+        assert_eq!(merge(&later, &known), later);
+    }
+
+    #[test]
     fn a_position_that_is_too_long_is_left_out() {
         let gaps: String = (1..1_000)
             .map(|number| format!(":{}", number * 2))
             .collect();
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         let position = Position::of_mysql(&format!("{uuid}{gaps}")).unwrap();
-        let encoded = Token::new(tag("a"), Term::new(1, 11), Some(position)).encode();
+        let encoded = Token::new(tag("a"), &fence(1, 4), Some(position)).encode();
         assert_eq!(encoded.len(), HEAD_BYTES + SUM_BYTES);
         assert_eq!(Token::parse_all(&encoded).unwrap()[0].position, None);
     }

@@ -3,11 +3,13 @@
 //!
 //! [`plan`] asks who owns what ([`owners`]), has `freehold_mover::plan` say what shall go where,
 //! counts what lies there ([`count`]), and tells how long that takes by the [`rates`] of the last
-//! move. [`wire`] is how a wish and a plan go to a router and back.
+//! move. Where there was none, a [`sample`] of the plan is moved first. [`wire`] is how a wish and a plan
+//! go to a router and back.
 
 mod count;
 mod owners;
 mod rates;
+mod sample;
 pub(crate) mod wire;
 
 use std::time::Duration;

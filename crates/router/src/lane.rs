@@ -256,8 +256,10 @@ impl Lane {
     /// Ends the barriers before which nothing is out any more. Everything that waits and does not
     /// belong here by now is sent on first.
     fn pass_barriers(&mut self) {
-        let oldest = self.flights.iter().map(|flight| flight.number).min();
-        let oldest = oldest.unwrap_or(self.flights_begun);
+        let out = self.flights.iter().map(|flight| flight.number);
+        // What of them was turned away goes out again.
+        let doubted = self.doubted.iter().map(|landed| landed.number);
+        let oldest = out.chain(doubted).min().unwrap_or(self.flights_begun);
         if self.barriers.iter().all(|(first, _)| *first > oldest) {
             return;
         }
@@ -341,12 +343,15 @@ impl Lane {
         cut.freed_keys > 0
     }
 
-    /// Keys whose writes are out, or may still be running on a connection that broke.
+    /// Keys whose writes are out, came back and may have to go out again, or may still be running on a
+    /// connection that broke.
     fn busy_keys(&self) -> HashSet<Key, RandomState> {
         if !self.writes() {
             return HashSet::default();
         }
         let out = self.flights.iter().flat_map(|flight| &flight.requests);
+        let doubted = self.doubted.iter();
+        let out = out.chain(doubted.flat_map(|landed| &landed.batch.requests));
         let out = out.filter_map(|request| request.operation.key());
         let unsettled = self.links.iter().flat_map(|link| link.unsettled.keys());
         out.chain(unsettled).cloned().collect()
@@ -396,7 +401,10 @@ impl Lane {
                 self.answered(*answered);
             }
             Event::Landed => self.settle_landed(),
-            Event::Confirmed(number, leads) => self.confirmed(number, leads),
+            Event::Confirmed(number, leads) => {
+                self.company.look_again();
+                self.confirmed(number, leads);
+            }
             Event::Reloaded { turned_away } => {
                 self.is_reloading = false;
                 self.company.look_again();

@@ -4,7 +4,7 @@ use freehold_core::{ShardIdentity, map::Extent, slot::even_share};
 use freehold_storage::{ConnectOptions, Dsn, Server};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::*;
 use crate::{
@@ -25,6 +25,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_replicas(0).await
+    }
+
+    /// With servers besides, which nobody ever reaches.
+    async fn with_replicas(replicas: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = ConnectOptions {
             connect_timeout: Duration::from_secs(5),
@@ -42,7 +47,7 @@ impl Scene {
         let metrics = Metrics::register(&mut Registry::default());
         let spec = crate::ShardSpec {
             name: "a".to_owned(),
-            servers: vec![server.clone()],
+            servers: vec![server.clone(); 1 + replicas],
         };
         let settings = RouterSettings::default();
         let (shard, _) = shard_of(&spec, &settings, &Arc::default(), &metrics);
@@ -140,4 +145,33 @@ async fn after_a_panic_it_writes_once_every_connection_has_taken_over_from_its_f
     scene.open(&mut lane, 1).await;
     let _caller = scene.delete("k");
     assert_eq!(turn(&mut lane), 1);
+}
+
+#[tokio::test]
+async fn what_came_back_and_may_go_out_again_keeps_its_keys_and_barriers() {
+    let scene = Scene::with_replicas(1).await;
+    let mut lane = scene.lane(false);
+    for link in [0, 1] {
+        scene.open(&mut lane, link).await;
+    }
+    let _first = scene.delete("k");
+    assert_eq!(turn(&mut lane), 1);
+    let mut passed = scene.queue().barrier(scene.shards.map.load().generation());
+    // Nobody has seen yet whether its server leads.
+    let answered = lane.jobs.next().await.unwrap();
+    lane.handle(answered);
+    assert_eq!(lane.doubted.len(), 1);
+    let (_later, _other) = (scene.delete("k"), scene.delete("other"));
+    assert_eq!(turn(&mut lane), 1, "the other key alone");
+    assert_eq!(lane.flights[0].requests.len(), 1);
+    assert_eq!(lane.backlog.len(), 1);
+    assert_eq!(passed.try_recv(), Err(TryRecvError::Empty));
+    let other = lane.jobs.next().await.unwrap();
+    lane.handle(other);
+    let numbers: Vec<u64> = lane.doubted.iter().map(|landed| landed.number).collect();
+    for number in numbers {
+        lane.handle(Event::Confirmed(number, true));
+    }
+    assert_eq!(turn(&mut lane), 1, "the later write");
+    assert_eq!(passed.try_recv(), Err(TryRecvError::Closed));
 }

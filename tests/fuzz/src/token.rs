@@ -5,7 +5,7 @@
 //! joins, 3 a position as a server shows it.
 
 use freehold_core::{
-    Position, ShardTag, Term, Token,
+    Fence, Position, ShardTag, Token,
     position::NoPosition,
     token::{TERM_BYTES, merge},
 };
@@ -44,10 +44,10 @@ fn tokens(bytes: &[u8]) {
     }
 }
 
-/// A token of these parts: cluster, shard, term, leader, ordinal, kind, position.
+/// A token of these parts: cluster, shard, term, leader, epoch, ordinal, kind, position.
 fn sealed(mut bytes: &[u8]) -> Vec<u8> {
     let mut token = vec![1];
-    token.extend(take::<29>(&mut bytes));
+    token.extend(take::<33>(&mut bytes));
     token.extend(u16::try_from(bytes.len()).unwrap_or(0).to_be_bytes());
     token.extend(bytes);
     let sum = XxHash3_64::oneshot(&token).to_be_bytes();
@@ -79,11 +79,13 @@ fn positions(text: &str) {
     for parse in [Position::of_mysql, Position::of_mariadb, Position::parse] {
         let Ok(position) = parse(text) else { continue };
         same_in_words(&position);
-        let token = Token::new(
-            ShardTag::new(7, "a"),
-            Term::new(3, 11),
-            Some(position.clone()),
-        );
+        let fence = Fence {
+            term: 3,
+            epoch: 4,
+            server_id: 11,
+            stamp: 5,
+        };
+        let token = Token::new(ShardTag::new(7, "a"), &fence, Some(position.clone()));
         let parsed = Token::parse_all(&token.encode());
         // One that is empty or too long is left out.
         let without = Token {

@@ -11,26 +11,8 @@
 //! FREEHOLD_TEST_READS=1000000 FREEHOLD_TEST_SEED=1 tests/run nextest -- -E 'binary(consistency)'
 //! ```
 
-/// Makes the modules `mariadb` and `mysql` with one test per named function.
-macro_rules! on_servers {
-    ($($name:ident),+ $(,)?) => {
-        on_engine!(mariadb, MariaDb, $($name),+);
-        on_engine!(mysql, MySql, $($name),+);
-    };
-}
-
-macro_rules! on_engine {
-    ($module:ident, $engine:ident, $($name:ident),+) => {
-        mod $module {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() -> crate::scene::Result<()> {
-                    super::$name(freehold_tests::Engine::$engine).await
-                }
-            )+
-        }
-    };
-}
+#[macro_use(on_servers)]
+extern crate freehold_tests;
 
 mod faults;
 mod figures;

@@ -1,5 +1,7 @@
 //! Two shards with two replicas each, and two routers in front of them.
 
+use std::time::Duration;
+
 use freehold_client::{Client, ClientOptions};
 use freehold_tests::{Engine, Router, Server, ServerOptions, Shard, replication};
 use rand::{
@@ -105,8 +107,8 @@ impl Started {
         };
         let config = [shard("a", &a), shard("b", &b)];
         let routers = [
-            Router::configure(&config, "")?,
-            Router::configure(&config, "")?,
+            Router::configure(&config, PATIENT)?,
+            Router::configure(&config, PATIENT)?,
         ];
         routers[0].init().await?.success()?;
         Ok(Self {
@@ -137,9 +139,15 @@ impl Started {
     }
 }
 
+/// A read may have to wait for a busy machine; how long one waits for a replica is another setting.
+const PATIENT: &str = "[server]\nrequest_timeout_ms = 30000\n";
+
 /// Calls to a router.
 pub(crate) async fn client(router: &Router) -> Result<Client> {
-    let options = ClientOptions::default();
+    let options = ClientOptions {
+        timeout: Duration::from_secs(60),
+        ..ClientOptions::default()
+    };
     Ok(Client::connect(&router.address().to_string(), &options).await?)
 }
 

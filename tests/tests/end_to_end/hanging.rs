@@ -79,8 +79,4 @@ async fn a_mover_whose_connections_hang_begins_again(engine: Engine) -> Result<(
 }
 
 // The mover's clock is the same for both.
-on_engine!(
-    mariadb,
-    MariaDb,
-    a_mover_whose_connections_hang_begins_again
-);
+on_servers!(mariadb, MariaDb: a_mover_whose_connections_hang_begins_again);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The router's own limit.
-const ROUTER_LIMIT: Duration = Duration::from_secs(1);
+const ROUTER_LIMIT: Duration = Duration::from_secs(2);
 
 /// For the answer's way through a busy machine.
 const TOLERANCE: Duration = Duration::from_secs(4);
@@ -42,7 +42,7 @@ const BEFORE: Duration = Duration::from_secs(2);
 
 /// The connections to a frozen server are given up while it is frozen: both what happens before
 /// and what happens after that is seen.
-const CONFIG: &str = "[server]\nrequest_timeout_ms = 1000\n[lanes]\nstatement_timeout_ms = 3500\n\
+const CONFIG: &str = "[server]\nrequest_timeout_ms = 2000\n[lanes]\nstatement_timeout_ms = 3500\n\
                       connect_timeout_ms = 500\n";
 
 /// How long the master is away at least: past the statement timeout, and some more.

@@ -5,26 +5,8 @@
 //! is about statuses. Whether the store agrees is decided by [`history`], which knows nothing of
 //! Freehold's code, and by SQL ([`table`]).
 
-/// Makes the modules `mariadb` and `mysql` with one test per named function.
-macro_rules! on_servers {
-    ($($name:ident),+ $(,)?) => {
-        on_engine!(mariadb, MariaDb, $($name),+);
-        on_engine!(mysql, MySql, $($name),+);
-    };
-}
-
-macro_rules! on_engine {
-    ($module:ident, $engine:ident, $($name:ident),+) => {
-        mod $module {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() -> crate::scene::Result<()> {
-                    super::$name(freehold_tests::Engine::$engine).await
-                }
-            )+
-        }
-    };
-}
+#[macro_use(on_servers)]
+extern crate freehold_tests;
 
 mod abandoned;
 mod audit;

@@ -137,7 +137,7 @@ async fn write_across_a_change_of_owners(engine: Engine, held: Duration) -> Resu
         .map(|place| Shard::new(NAMES[place], &masters[place], &[]))
         .collect();
     shards[old].master = proxy.dsn(&masters[old], &Login::admin());
-    let router = Router::init_and_serve(&shards, "").await?;
+    let router = Router::init_and_serve(&shards, "[server]\nrequest_timeout_ms = 60000\n").await?;
     let mut stream = Stream::open(&router).await?;
     let key = moved.keys[0].as_str();
     stream.put(0, key, "before").await?;

@@ -9,7 +9,8 @@ use freehold_tests::{Engine, Session, Sql};
 use tokio::time::{sleep, timeout};
 
 use crate::shard::{
-    Result, Shard, WITHIN, expire, is_lost, is_unreachable, keys, row, until, until_waiting,
+    Result, Shard, WITHIN, expire, is_lost, is_refused, is_unreachable, keys, row, until,
+    until_waiting,
 };
 
 on_servers!(
@@ -221,9 +222,16 @@ async fn a_dropped_call_leaves_no_connection_behind(engine: Engine) -> Result<()
     let held = hold(&shard, key).await?;
     let rows = [row(key, "w")];
     let mut admin = shard.home.connect().await?;
-    tokio::select! {
-        _ = data.put(&shard.fence, &rows) => panic!("the row was held"),
-        waits = until_waiting(&mut admin) => waits?,
+    // A write waits two seconds at most; a machine on which that is not seen in time tries again.
+    let mut tries = 0..10;
+    while tokio::select! {
+        put = data.put(&shard.fence, &rows) => {
+            assert!(is_refused(&put[0], Refusal::Busy), "the row was held: {put:?}");
+            true
+        }
+        waits = until_waiting(&mut admin) => waits.map(|()| false)?,
+    } {
+        tries.next().ok_or("no wait was seen in time, ten times")?;
     }
     assert_unusable(&mut data, key).await;
     held.close().await?;

@@ -76,7 +76,13 @@ async fn a_master_that_was_away_is_swept_again(engine: Engine) -> Result {
         .await;
     assert_eq!(sweeper.waits_for(), Some("master"));
     let lease = SweeperSettings::default().lease_length;
-    assert!(frozen.elapsed() <= lease, "after {:?}", frozen.elapsed());
+    // Polling and a busy machine add to it.
+    let late = std::time::Duration::from_secs(1);
+    assert!(
+        frozen.elapsed() <= lease + late,
+        "after {:?}",
+        frozen.elapsed()
+    );
     shard.master.thaw()?;
     shard.put_expired("third", 500).await?;
     sweeper

@@ -44,8 +44,9 @@ async fn measured(engine: &str) -> Result<()> {
     println!("{report}");
     for round in &report.rounds {
         let slots = round.moved.pauses.iter().map(|pause| pause.slots);
-        assert_eq!(slots.sum::<usize>(), SLOTS, "{report}");
-        assert!(round.moved.rows > 0, "{report}");
+        let slots = slots.sum::<usize>();
+        assert!(round.moved.was_resumed || slots == SLOTS, "{report}");
+        assert!(round.moved.was_resumed || round.moved.rows > 0, "{report}");
     }
     for filling in &report.fillings {
         for filled in [&filling.idle, &filling.loaded] {

@@ -33,12 +33,16 @@ impl Table {
             State::Late | State::Over(_) => {
                 // It was counted until now; its caller has been told what it can know.
                 let fetched = matches!(entry.state, State::Late);
+                let (kind, hash, sent) = (entry.kind(), entry.hash, entry.sent);
                 if entry.request.take().is_some() {
                     self.in_flight -= 1;
                     self.wake_sender(wake);
                 }
                 if fetched {
                     self.free(ticket);
+                }
+                if kind == CallKind::Write {
+                    self.overtakes(hash, sent, wake);
                 }
                 return;
             }
@@ -51,7 +55,7 @@ impl Table {
                 self.in_flight -= 1;
                 self.wake_sender_if_held(wake);
                 if kind == CallKind::Write {
-                    self.end_returned_before(hash, sent, wake);
+                    self.overtakes(hash, sent, wake);
                 }
                 return self.finish(ticket, Ok(answer), wake);
             }
@@ -63,7 +67,7 @@ impl Table {
             return self.give_back(ticket, failure.error, retries, wake);
         }
         if kind == CallKind::Write {
-            self.end_returned_before(hash, sent, wake);
+            self.overtakes(hash, sent, wake);
         }
         self.fail(ticket, failure, now, retries, wake);
     }
@@ -82,6 +86,18 @@ impl Table {
         entry.state = State::Returned(error);
         self.returned.push(ticket);
         self.close_stream(wake);
+    }
+
+    /// A write was answered: sent again, those before it to the same key would come after it, whatever
+    /// becomes of them.
+    fn overtakes(&mut self, hash: u64, sent: u64, wake: &mut Wake) {
+        self.end_returned_before(hash, sent, wake);
+        for place in self.writes.near(hash) {
+            let entry = &mut self.entries[place as usize];
+            if entry.hash == hash && entry.sent < sent && entry.is_in_flight() {
+                entry.is_overtaken = true;
+            }
+        }
     }
 
     /// A write was not given back: sent again, those before it to the same key that were would come
@@ -179,13 +195,12 @@ impl Table {
         if entry.caller.is_none() {
             return self.free(ticket);
         }
-        let pause = if matches!(again, Again::After(_))
-            && entry.kind() == CallKind::Write
-            && self.is_overtaken(hash, sent)
-        {
-            None
-        } else {
-            retries.again(again, entry.attempts)
+        let too_late = entry.kind() == CallKind::Write
+            && (entry.is_overtaken
+                || matches!(again, Again::After(_)) && self.is_overtaken(hash, sent));
+        let pause = match too_late {
+            true => None,
+            false => retries.again(again, entry.attempts),
         };
         let until = match pause {
             None => return self.finish(ticket, Err(error), wake),

@@ -53,6 +53,8 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// When it was sent last, as a number that grows.
     pub(super) sent: u64,
+    /// Whether a later write to the same key was answered while a router had it.
+    pub(super) is_overtaken: bool,
     /// Of the caller; a call without one is forgotten, and nobody fetches its end.
     pub(super) caller: Option<Waker>,
 }

@@ -4,6 +4,8 @@
 //! it matters, and the exact statement or setting that mends it.
 
 mod account;
+#[cfg(test)]
+mod account_tests;
 mod capacity;
 mod clock;
 mod durability;

@@ -31,6 +31,9 @@ pub(super) struct Shown {
     /// Whether it leads by the very fence that the map had: a replica at the address of the leader
     /// shows that fence, too, and may be behind.
     is_leaders: bool,
+    /// Whether it was read under that fence, which a closed server does not let through. (A heartbeat
+    /// comes with other reads.)
+    is_proven: bool,
     /// Whether it is not ahead of the map.
     is_known: bool,
     answered_by: u64,
@@ -48,6 +51,7 @@ impl Shown {
         Self {
             fence,
             is_leaders: fence.agrees_with(believed) && answered_by == fence.server_id,
+            is_proven: beat.is_none(),
             is_known: !fence.is_newer_than(believed),
             answered_by,
             beat,
@@ -280,7 +284,7 @@ impl Lane {
     /// What writes of this batch hand out.
     fn token(&self, fence: &Fence, position: Option<Position>) -> Bytes {
         let tag = self.parts.shards.tag(self.parts.shard);
-        let token = tag.map(|tag| Token::new(tag, Term::from(fence), position).encode());
+        let token = tag.map(|tag| Token::new(tag, fence, position).encode());
         token.unwrap_or_default().into()
     }
 
@@ -304,7 +308,9 @@ impl Lane {
         let since = (!shown.is_leaders)
             .then(|| self.proven_since(&shown))
             .flatten();
-        let staleness = match shown.is_leaders {
+        // Where nobody could have been promoted, what the leader shows is the latest.
+        let is_latest = shown.is_leaders && (shown.is_proven || !self.is_replicated());
+        let staleness = match is_latest {
             true => Some(Duration::ZERO),
             false => since.map(|since| since.elapsed()),
         };

@@ -235,7 +235,12 @@ impl Shards {
         let fence = map.shard(of).fence.ok_or(Doubt::Unknown)?;
         let term = Term::from(&fence);
         if token.term == term {
-            return Ok(());
+            // Slots have changed hands there since this router looked: to it, perhaps, or from it.
+            let is_behind = fence.epoch < u64::from(token.epoch);
+            return match is_behind {
+                true => Err(Doubt::Unknown),
+                false => Ok(()),
+            };
         }
         if token.term.number == term.number {
             return Err(Doubt::Repeated);
@@ -255,13 +260,13 @@ impl Shards {
         self.shard(id).answers_since(map.shard(id).leader, since)
     }
 
-    /// Waits until the shard's term is known that a token is of, or where earlier ones ended.
+    /// Waits until the shard's term and epoch are known that a token is of, or where earlier ones ended.
     fn ask_for_term(&self, of: ShardId, request: &Request) -> Target<'_> {
         let shard = self.shard(of);
         if request.has_waited {
             return Target::End(Failure::Unavailable {
                 shard: shard.name.clone(),
-                reason: "session_token is of a term that this router has not seen yet".into(),
+                reason: "session_token is of a term, or of an owner of slots, that this router has not seen yet".into(),
             });
         }
         shard.reload.notify_one();

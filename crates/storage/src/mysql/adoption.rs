@@ -1,4 +1,8 @@
 //! Adopting a promoted server, and what comes after it for slots that were on their way.
+//!
+//! In both packets the slots come before the fence: what may wait for locks, or fail, does so while the
+//! fence is at most shared. A router that freezes with such a failure unread keeps changes of ownership
+//! waiting until its connection ends, and nobody's writes.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +15,6 @@ use super::{
     statements::fence_agrees,
 };
 use crate::error::StorageError;
-
-/// Where in a packet the change of the fence stands: behind BEGIN.
-const FENCE_INDEX: usize = 1;
 
 /// Slots that one statement changes.
 const SLOTS_MAX: usize = 1_024;
@@ -34,14 +35,22 @@ pub(super) async fn adopt(
     let ended: Vec<String> = (seen.term..term)
         .map(|ended| format!("SELECT {ended} AS term"))
         .collect();
-    // The change of the fence proves it and locks it: from here on nothing is stored under the old
+    let as_seen = format!(
+        "f.id = 1 AND f.term = {} AND f.server_id = {} AND f.stamp = {}",
+        seen.term, seen.server_id, seen.stamp
+    );
+    // The change of the fence proves it and locks it: from there on nothing is stored under the old
     // one, and what was stored is in the position.
     let statements = [
         "BEGIN".to_owned(),
         format!(
-            "UPDATE shard SET term = {term}, epoch = {epoch}, server_id = @@server_id, \
-             stamp = {stamp} WHERE id = 1 AND term = {} AND server_id = {} AND stamp = {}",
-            seen.term, seen.server_id, seen.stamp
+            "UPDATE slots SET since_epoch = {NOT_COMPARED} \
+             WHERE state IN ('outgoing', 'fenced') \
+             AND (SELECT 1 FROM shard f WHERE {as_seen} LOCK IN SHARE MODE) = 1"
+        ),
+        format!(
+            "UPDATE shard f SET f.term = {term}, f.epoch = {epoch}, f.server_id = @@server_id, \
+             f.stamp = {stamp} WHERE {as_seen}"
         ),
         format!(
             "REPLACE INTO terms (term, server_id, position) \
@@ -50,29 +59,28 @@ pub(super) async fn adopt(
             seen.server_id,
             ended.join(" UNION ALL ")
         ),
-        format!(
-            "UPDATE slots SET since_epoch = {NOT_COMPARED} \
-             WHERE state IN ('outgoing', 'fenced') \
-             AND (SELECT 1 FROM shard f WHERE f.id = 1 AND f.stamp = {stamp}) = 1"
-        ),
         "COMMIT".to_owned(),
     ];
-    change(session, &statements).await
+    change(session, &statements, 2).await
 }
 
-/// Runs a packet that begins with BEGIN and a change of the fence, and ends with COMMIT. Answers
+/// Runs a packet that begins with BEGIN, changes the fence at this index, and ends with COMMIT. Answers
 /// whether the fence was as it was thought to be.
-async fn change(session: &mut Session, statements: &[String]) -> Result<bool, StorageError> {
+async fn change(
+    session: &mut Session,
+    statements: &[String],
+    fence_index: usize,
+) -> Result<bool, StorageError> {
     let commit_index = statements.len() - 1;
     match packet(&mut session.conn, statements).await {
-        Ok(answers) => Ok(answers[FENCE_INDEX].affected == 1),
+        Ok(answers) => Ok(answers[fence_index].affected == 1),
         // Before COMMIT it ends with the connection.
         Err(failure)
             if failure
                 .answered
                 .is_none_or(|answered| answered < commit_index) =>
         {
-            Err(failure.of_write_at(FENCE_INDEX))
+            Err(failure.of_write_at(fence_index))
         }
         Err(failure) => Err(failure.of_write_at(commit_index)),
     }
@@ -110,24 +118,23 @@ pub(super) async fn serve_compared(
     slots: &[Slot],
 ) -> Result<bool, StorageError> {
     let stamp = session.random.next_u64();
-    let mut statements = vec![
-        "BEGIN".to_owned(),
-        format!(
-            "UPDATE shard f SET f.epoch = f.epoch + 1, f.stamp = {stamp} WHERE {}",
-            fence_agrees(seen.stamp, seen.server_id)
-        ),
-    ];
+    let as_seen = fence_agrees(seen.stamp, seen.server_id);
+    let mut statements = vec!["BEGIN".to_owned()];
     // Every change of a state draws a stamp, so the states are those that were compared.
     statements.extend(slots.chunks(SLOTS_MAX).map(|slots| {
         format!(
-            "UPDATE slots SET since_epoch = (SELECT f.epoch FROM shard f WHERE f.id = 1) \
+            "UPDATE slots SET since_epoch = (SELECT f.epoch + 1 FROM shard f WHERE f.id = 1) \
              WHERE slot IN ({}) AND since_epoch = {NOT_COMPARED} \
-             AND (SELECT 1 FROM shard f WHERE f.id = 1 AND f.stamp = {stamp}) = 1",
+             AND (SELECT 1 FROM shard f WHERE {as_seen} LOCK IN SHARE MODE) = 1",
             list(slots)
         )
     }));
+    let fence_index = statements.len();
+    statements.push(format!(
+        "UPDATE shard f SET f.epoch = f.epoch + 1, f.stamp = {stamp} WHERE {as_seen}"
+    ));
     statements.push("COMMIT".to_owned());
-    change(session, &statements).await
+    change(session, &statements, fence_index).await
 }
 
 fn list(slots: &[Slot]) -> String {

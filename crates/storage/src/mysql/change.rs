@@ -113,8 +113,8 @@ pub(super) async fn change(
     keys: &[Key],
     text: String,
 ) -> Sent {
-    let shown = format!("SELECT {FENCE}, @h FROM shard f WHERE f.id = 1");
-    let statements = ["SET @h = ''".to_owned(), text, shown];
+    let shown = format!("SELECT {FENCE}, @h, @c OR @@read_only FROM shard f WHERE f.id = 1");
+    let statements = ["SET @h = '', @c = @@read_only".to_owned(), text, shown];
     session.last_write_changed = false;
     let answers = match packet(&mut session.conn, &statements).await {
         Ok(answers) => answers,
@@ -137,7 +137,8 @@ pub(super) async fn change(
 ///
 /// A note proves that the fence agreed. Without one the fence shown afterwards decides: a stamp
 /// never comes back, so if it is the one that was asked for, it was there before, and no row was
-/// live.
+/// live, if the server was open: one that is closed changes nothing whatever its fence is, for an
+/// account, too, that may write there.
 fn existed(
     fence: &Fence,
     keys: &[Key],
@@ -150,7 +151,8 @@ fn existed(
     let mut existed = vec![false; keys.len()];
     if note.is_empty() {
         let shown = ShownFence::decode(&mut row, 0)?;
-        return Ok(shown.lets_through(fence).then_some(existed));
+        let is_closed: bool = column(&mut row, 6, "whether the server is closed")?;
+        return Ok((shown.lets_through(fence) && !is_closed).then_some(existed));
     }
     for entry in note.split(|byte| *byte == b',').skip(1) {
         let index = noted(entry).and_then(|key| keys.binary_search(&key).ok());

@@ -70,4 +70,44 @@ fn options(level: v1::Consistency) -> v1::ReadOptions {
     }
 }
 
-on_servers!(a_closed_master_answers_eventual_reads_alone);
+/// Some accounts may write all the same, such as the one here; what is written there would be lost.
+async fn a_closed_master_takes_no_write_of_whatever_account(engine: Engine) -> Result<()> {
+    let cluster = Cluster::of_two(engine, "").await?;
+    let stub = wire::stub(&cluster.router).await?;
+    let mut sql = cluster.masters[0].connect().await?;
+    let key = keys_of(0, 2, "closed").next().expect("endless");
+    for round in 0..ROUNDS {
+        until("the shard to be served", async || {
+            Ok(wire::put(&stub, &key, "1", PATIENT).await.code == Code::Ok)
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 53)).await;
+        sql.run("SET GLOBAL read_only = ON").await?;
+        let (put, delete, expire) = tokio::join!(
+            wire::put(&stub, &key, "2", ASKED_FOR),
+            wire::write(&stub, &key, None, ASKED_FOR),
+            wire::expire(&stub, &key, None, ASKED_FOR)
+        );
+        sql.run("SET GLOBAL read_only = OFF").await?;
+        for verdict in [put, delete, expire.0] {
+            assert_eq!(
+                verdict.code,
+                Code::Unavailable,
+                "round {round}: {verdict:?}"
+            );
+        }
+        until("the shard to be served", async || {
+            let (read, value) = wire::read(&stub, &key, PATIENT).await;
+            let served = read.code == Code::Ok;
+            assert!(!served || value.as_deref() == Some("1"), "round {round}");
+            Ok(served)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+on_servers!(
+    a_closed_master_answers_eventual_reads_alone,
+    a_closed_master_takes_no_write_of_whatever_account,
+);

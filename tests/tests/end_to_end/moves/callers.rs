@@ -34,6 +34,8 @@ async fn callers_of_a_slot_that_moves_again_and_again_wait_and_lose_nothing(
         timeout: WITHIN,
         unary: CALLERS / 4,
         pipelined: CALLERS / 4,
+        // Replicas have to follow.
+        pause: Duration::from_millis(20),
         ..Plan::new(TAG, seed)
     };
     let busy = Busy::replicated(engine, ALONE, &plan).await?;

@@ -21,8 +21,9 @@ use crate::{
     scene::{Result, cases, seed, until},
 };
 
-/// Less than the default, so that the test need not wait.
-const IMPATIENT: &str = "[mover]\nabandoned_after_ms = 1000\n";
+/// Less than the default, so that the test need not wait, and longer than a busy machine keeps a mover
+/// from its beats.
+const IMPATIENT: &str = "[mover]\nabandoned_after_ms = 2500\n";
 
 /// How long a move may go on after whoever was killed is back. What takes longer is counted, because
 /// it says more of what else the machine does.

@@ -10,8 +10,11 @@ use crate::{
     args::SteerArgs,
     exit::{Exit, Failure},
     output::Output,
-    planning::Plan,
+    planning::{Plan, PlannedMove},
 };
+
+/// What becomes of the rest where nobody watches any more.
+const NOT_BEGUN: &str = "what else was planned has not begun: run this command again for it";
 
 /// How a plan is carried out.
 #[derive(Debug, Args)]
@@ -87,36 +90,67 @@ impl CarryArgs {
         output: Output,
     ) -> Result<Exit, Failure> {
         let mut hands = self.hands().await?;
-        let plan = hands.plan(wish).await?;
+        let mut plan = hands.plan(wish).await?;
         if self.dry_run || !output.is_json() {
             planned::show(&plan, nothing, output)?;
         }
         if self.dry_run || plan.moves.is_empty() {
             return Ok(Exit::Done);
         }
+        if let Some(sample) = plan.sample() {
+            let slots = sample.slots.len();
+            let question =
+                format!("Move {slots} of the slots first, to see how long the others take?");
+            if !confirm(self.yes, &question)? {
+                output.note("nothing was moved");
+                return Ok(Exit::NotApplied);
+            }
+            if !self.carry(&mut hands, sample, output).await? {
+                output.note(NOT_BEGUN);
+                return Ok(Exit::NotApplied);
+            }
+            plan = hands.plan(wish).await?;
+            if !output.is_json() {
+                planned::show(&plan, nothing, output)?;
+            }
+        }
         if !confirm(self.yes, "Move them?")? {
-            output.note("nothing was moved");
+            output.note("they were not moved");
             return Ok(Exit::NotApplied);
         }
         let mut left = plan.moves.into_iter();
         while let Some(planned) = left.next() {
-            let task = Task {
-                id: hands.draw(),
-                source: planned.source,
-                target: planned.target,
-                slots: planned.slots,
-                aim: Aim::Move,
-            };
-            let Some(ended) = hands.run(&task, &self.limits(), output).await? else {
+            if !self.carry(&mut hands, planned, output).await? {
                 if left.len() > 0 {
-                    output
-                        .note("what else was planned has not begun: run this command again for it");
+                    output.note(NOT_BEGUN);
                 }
                 return Ok(Exit::NotApplied);
-            };
-            tell(&task, &ended, output)?;
+            }
         }
         Ok(Exit::Done)
+    }
+
+    /// Moves, and tells what came of it. False if only the watching has ended.
+    async fn carry(
+        &self,
+        hands: &mut Hands,
+        planned: PlannedMove,
+        output: Output,
+    ) -> Result<bool, Failure> {
+        let task = Task {
+            id: hands.draw(),
+            source: planned.source,
+            target: planned.target,
+            slots: planned.slots,
+            aim: Aim::Move,
+        };
+        match hands.run(&task, &self.limits(), output).await? {
+            Some(ended) => {
+                tell(&task, &ended, output)?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 
     async fn hands(&self) -> Result<Hands, Failure> {

@@ -41,6 +41,9 @@ pub(super) fn show(plan: &Plan, nothing: &str, output: Output) -> Result<(), Fai
                 "Time by the rate of the last move. Writes to a slot waited {pause} at most in it."
             ))
         }
+        None if plan.sample().is_some() => output.line(
+            "No move was measured yet: a few slots go first, and the time of the others is told then.",
+        ),
         None => Ok(()),
     }
 }
