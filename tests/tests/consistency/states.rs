@@ -5,7 +5,9 @@ use std::time::Duration;
 use freehold_client::{Client, Consistency, Error, Source};
 use freehold_tests::{Engine, Router, Server, Shard, replication, until};
 
-use crate::scene::{Result, client, until_replicas_follow};
+use tokio::time::{Instant, sleep};
+
+use crate::scene::{Cluster, Result, client, until_replicas_follow};
 
 /// One shard with two replicas.
 struct Scene {
@@ -153,6 +155,38 @@ async fn a_replica_of_another_server_is_found_by_its_source(engine: Engine) -> R
     until_replicas_follow(&scene.router, 2).await
 }
 
+/// By the clocks of some replicas the rows would live for minutes yet.
+async fn what_expired_by_its_masters_clock_is_gone_on_every_replica(engine: Engine) -> Result<()> {
+    let cluster = Cluster::with_clocks_apart(engine).await?;
+    let ttl = Duration::from_millis(1_500);
+    let (mut by_replicas, keys) = (0, ["{a}expires", "{user:1}expires"]);
+    for round in 0..3 {
+        let began = Instant::now();
+        let mut tokens = Vec::new();
+        for key in keys {
+            let put = cluster.clients[0].put(key, "v").ttl(Some(ttl)).await?;
+            tokens.push(put.session_token);
+        }
+        // By now the last beat that a bounded read may go by was written after they had expired.
+        let bound = Duration::from_millis(700);
+        sleep((ttl + 2 * bound).saturating_sub(began.elapsed())).await;
+        for (key, token) in keys.iter().zip(tokens) {
+            let levels = [
+                Consistency::BoundedStaleness(bound),
+                Consistency::Session(token),
+            ];
+            for level in levels.iter().cycle().take(40) {
+                let client = &cluster.clients[round % 2];
+                let reply = client.get(*key).consistency(level.clone()).await?;
+                assert_eq!(reply.value(), None, "{key}, {level:?}: {:?}", reply.served);
+                by_replicas += usize::from(reply.served.source == Source::Replica);
+            }
+        }
+    }
+    assert!(by_replicas > 0, "no replica was asked");
+    Ok(())
+}
+
 async fn a_token_of_another_cluster_is_bad_input(engine: Engine) -> Result<()> {
     let (scene, other) = tokio::try_join!(Scene::new(engine, ""), async {
         let master = Server::of(engine).await?;
@@ -176,4 +210,5 @@ on_servers!(
     a_replica_that_proves_too_little_serves_eventual_only,
     a_replica_of_another_server_is_found_by_its_source,
     a_token_of_another_cluster_is_bad_input,
+    what_expired_by_its_masters_clock_is_gone_on_every_replica,
 );

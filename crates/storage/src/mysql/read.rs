@@ -24,7 +24,8 @@ use super::{
     numbered,
     session::{Answer, Failure, Session, execute, kept, query},
     statements::{
-        FENCE, NEVER, NOW, fence_agrees, keys_are, prepared_size, size_index, version_and_ttl,
+        FENCE, NEVER, NOW, fence_agrees, keys_are, now_anywhere, prepared_size, size_index,
+        version_and_ttl,
     },
     watch::beat,
 };
@@ -69,13 +70,15 @@ fn select(shape: &Shape<'_>, name: &str, value: &str, numbers: &str, keys: &str)
     };
     let now = if planted::is(Bug::RouterClock) {
         format!("({NOW} - 2000)")
+    } else if shape.shows {
+        now_anywhere("h.written_at")
     } else {
         NOW.to_owned()
     };
     format!(
         "SELECT {shown}{name}, {value}, {} FROM shard f {heartbeat}{numbers}LEFT JOIN store s \
          FORCE INDEX (PRIMARY) ON {keys} AND s.expires_at > {now} WHERE {}",
-        version_and_ttl().replace(NOW, &now),
+        version_and_ttl(&now),
         shape.fence
     )
 }

@@ -21,7 +21,7 @@ use super::{
     error::unexpected,
     read::no_fence,
     session::{Answer, Failure, Session, execute, kept, query},
-    statements::{FENCE, NOW, fence_agrees, hex, version_and_ttl},
+    statements::{FENCE, NOW, fence_agrees, hex, now_anywhere, version_and_ttl},
     watch::beat,
 };
 use crate::{
@@ -48,20 +48,21 @@ fn rows_text(value: &str, stretch: &str, fence: &str, limit: impl Display) -> St
         "SELECT s.`key`, {value}, {} FROM store s FORCE INDEX (PRIMARY) WHERE {stretch} \
          AND s.expires_at > {NOW} AND (SELECT 1 FROM shard f WHERE {fence}) = 1 \
          ORDER BY s.slot, s.`key` LIMIT {limit}",
-        version_and_ttl()
+        version_and_ttl(NOW)
     )
 }
 
 /// The statement for a range.
 pub(super) fn text(range: &ScanRange) -> String {
     let value = value(range.columns);
+    let now = now_anywhere("(SELECT h.written_at FROM heartbeat h WHERE h.id = 1)");
     format!(
         "(SELECT {FENCE}, NULL, NULL, NULL, h.term, h.seq \
          FROM shard f LEFT JOIN heartbeat h ON h.id = 1 WHERE f.id = 1) UNION ALL \
          (SELECT NULL, NULL, NULL, NULL, NULL, s.`key`, {value}, {} \
-         FROM store s FORCE INDEX (PRIMARY) WHERE {} AND s.expires_at > {NOW} \
+         FROM store s FORCE INDEX (PRIMARY) WHERE {} AND s.expires_at > {now} \
          ORDER BY s.slot, s.`key` LIMIT {})",
-        version_and_ttl(),
+        version_and_ttl(&now),
         stretch(range),
         limit(range)
     )

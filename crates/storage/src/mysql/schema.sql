@@ -131,7 +131,8 @@ CREATE TABLE IF NOT EXISTS terms (
 CREATE TABLE IF NOT EXISTS heartbeat (
     id   TINYINT         NOT NULL PRIMARY KEY CHECK (id = 1),
     term BIGINT UNSIGNED NOT NULL,
-    seq  BIGINT UNSIGNED NOT NULL
+    seq  BIGINT UNSIGNED NOT NULL,
+    written_at BIGINT    NOT NULL COMMENT 'Unix milliseconds by the clock of the master that wrote it'
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = binary;
 
 -- 0 to 127, one for each key that one statement reads.
@@ -168,6 +169,6 @@ INSERT IGNORE INTO numbers (n) VALUES
     (112), (113), (114), (115), (116), (117), (118), (119), (120), (121), (122), (123), (124), (125),
     (126), (127);
 
-INSERT IGNORE INTO heartbeat (id, term, seq) VALUES (1, 0, 0);
+INSERT IGNORE INTO heartbeat (id, term, seq, written_at) VALUES (1, 0, 0, 0);
 
 INSERT IGNORE INTO leases (task, lease_until, paused) VALUES ('sweep', 0, FALSE)

@@ -37,10 +37,16 @@ pub(super) const DIGEST: &str = "LEFT(SHA2(CONCAT_WS(',', s.slot, HEX(s.`key`), 
 /// a row of a PUT instead of 21.9, on MySQL within noise).
 pub(super) const NOW: &str = "(UNIX_TIMESTAMP() * 1000 + MICROSECOND(NOW(3)) DIV 1000)";
 
+/// [`NOW`] for a read of whatever server: a replica shows nothing that had expired by its master's clock
+/// when the beat was written that the replica has, wherever its own clock is. `at` is that beat's time.
+pub(super) fn now_anywhere(at: &str) -> String {
+    format!("GREATEST({NOW}, IFNULL({at}, 0))")
+}
+
 /// Version and milliseconds to live (NULL: for ever) of a live row. The clock is asked only where a
 /// row expires at all.
-pub(super) fn version_and_ttl() -> String {
-    format!("s.version, IF(s.expires_at = {NEVER}, NULL, s.expires_at - {NOW})")
+pub(super) fn version_and_ttl(now: &str) -> String {
+    format!("s.version, IF(s.expires_at = {NEVER}, NULL, s.expires_at - {now})")
 }
 
 /// The database's clock when the row is looked at, which is after its lock was waited for.

@@ -24,7 +24,7 @@ use super::{
     error::unexpected,
     read::no_fence,
     session::{Answer, Session, query},
-    statements::{FENCE, fence_holds},
+    statements::{FENCE, NOW, fence_holds},
 };
 use crate::{
     error::{Refusal, StorageError},
@@ -56,7 +56,7 @@ impl WatchConnection for MysqlConnection {
     async fn beat(&mut self, fence: &Fence, shown: Beat) -> Result<bool, StorageError> {
         let mut session = self.take()?;
         let statement = format!(
-            "UPDATE heartbeat SET term = {}, seq = seq + 1 \
+            "UPDATE heartbeat SET term = {}, seq = seq + 1, written_at = {NOW} \
              WHERE id = 1 AND term = {} AND seq = {} AND {}",
             fence.term,
             shown.term,
@@ -149,8 +149,16 @@ fn parsed(session: &Session, shown: &str) -> Result<Option<Position>, StorageErr
 /// A position that includes everything that this session wrote, and saw when it wrote last.
 pub(super) async fn written(session: &mut Session) -> Result<Option<Position>, StorageError> {
     if !session.is_mariadb {
-        let mut row = one(ask(session, "SELECT @@global.gtid_executed".to_owned()).await?)?;
-        return position(session, &mut row, 0);
+        // A commit lets go of its rows before it counts as executed: it is owned until then. (Looked
+        // at in this order, it is in one of them.)
+        let statement = match session.last_write_changed {
+            true => "SELECT '', @@global.gtid_executed",
+            false => "SELECT @@global.gtid_owned, @@global.gtid_executed",
+        };
+        let mut row = one(ask(session, statement.to_owned()).await?)?;
+        let owned = without_threads(&text(&mut row, 0, "a position")?);
+        let executed = text(&mut row, 1, "a position")?;
+        return parsed(session, &format!("{owned},{executed}"));
     }
     let statement = "SELECT @@last_gtid, @@global.gtid_binlog_pos, @@gtid_domain_id";
     let mut row = one(ask(session, statement.to_owned()).await?)?;
@@ -166,6 +174,14 @@ pub(super) async fn written(session: &mut Session) -> Result<Option<Position>, S
 fn one(answer: Answer) -> Result<SqlRow, StorageError> {
     let row = answer.rows.into_iter().next();
     row.ok_or_else(|| unexpected("a position"))
+}
+
+/// What `gtid_owned` shows as a set: there each number has its thread behind it.
+fn without_threads(owned: &str) -> String {
+    let digit = |byte: char| byte.is_ascii_digit();
+    let mut parts = owned.split('#');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |set, part| set + part.trim_start_matches(digit))
 }
 
 /// The part of a position that is of this domain.
@@ -298,5 +314,20 @@ mod tests {
         assert_eq!(of_domain("0-1-5,10-1-7", 10), "10-1-7");
         assert_eq!(of_domain("0-1-5,10-1-7", 1), "");
         assert_eq!(of_domain("", 0), "");
+    }
+
+    #[test]
+    fn what_is_owned_is_a_set_without_its_threads() {
+        let (one, other) = (
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+            "4e11fa47-71ca-11e1-9e33-c80aa9429562",
+        );
+        let owned = without_threads(&format!("{one}:7#12:9#13,\n{other}:3#140"));
+        assert_eq!(owned, format!("{one}:7:9,\n{other}:3"));
+        assert_eq!(without_threads(""), "");
+        let both = Position::of_mysql(&format!("{owned},{one}:1-6"));
+        let same = Position::of_mysql(&format!("{one}:1-7:9,{other}:3"));
+        assert_eq!(both.unwrap(), same.unwrap());
+        assert!(Position::of_mysql(",").unwrap().is_empty());
     }
 }
