@@ -123,7 +123,7 @@ async fn look_at_servers(
         let mut tell = |rows| told(&shard, replica.address(), rows);
         let lag_max = settings.lag_max;
         let ended = replicas::compare(
-            leader.server,
+            leader,
             replica,
             lag_max,
             &mut pace,
@@ -152,13 +152,21 @@ async fn slots(shards: &[ShardServers]) -> (Ownership, Vec<Result<Leader<'_>, St
             })
             .collect();
         let seen = judge(&claims);
-        let still = match lasting.take() {
+        // What a shard says that was not asked before was seen but once.
+        let before = lasting
+            .take()
+            .filter(|before| before.unasked == seen.unasked);
+        let is_certain = before.is_some();
+        let still = match before {
             None => seen,
             Some(before) => before.still(&seen),
         };
         look += 1;
-        if look == LOOKS || still.is_clean() {
+        if still.is_clean() || (is_certain && look >= LOOKS) {
             return (still, leaders);
+        }
+        if look == 2 * LOOKS {
+            return (still.uncertain(), leaders);
         }
         lasting = Some(still);
         sleep(LOOK_PAUSE).await;

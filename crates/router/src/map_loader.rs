@@ -275,13 +275,17 @@ impl MapLoader {
             }
             Done::Adopted { place, result } => {
                 self.is_adopting = false;
+                // Whoever did it, its fence shows it; what was refused would be once more.
+                let pause = match result {
+                    Ok(_) => Duration::ZERO,
+                    Err(_) => LOOK_OFTEN,
+                };
                 if result.is_ok() {
                     self.next_leader = Some(place);
                 }
                 self.adopted(place, result);
-                // Whoever did it, its fence shows it.
                 self.posts[place].asked = None;
-                self.posts[place].due = now;
+                self.posts[place].due = now + pause;
             }
             Done::Compared(compared) => self.compared(compared),
         }

@@ -31,6 +31,15 @@ const POLL: Duration = Duration::from_secs(5);
 /// interval to have audited.
 const FIRST_AFTER_MAX: Duration = Duration::from_secs(600);
 
+const STRAY_ROWS: &str = "stray_rows";
+const REPLICA_ROWS: &str = "replica_rows";
+const UNOWNED_SLOTS: &str = "unowned_slots";
+const CONTESTED_SLOTS: &str = "contested_slots";
+
+/// Kinds of findings.
+const OF_SHARDS: [&str; 2] = [STRAY_ROWS, REPLICA_ROWS];
+const OF_SLOTS: [&str; 2] = [UNOWNED_SLOTS, CONTESTED_SLOTS];
+
 /// What is counted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuditMetrics {
@@ -86,6 +95,21 @@ impl AuditMetrics {
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// The same after a look that was not whole: what it did not see may be there all the same.
+    fn found_at_least(&self, shard: &str, kind: &'static str, count: u64) {
+        if count > 0 {
+            self.found(shard, kind, count);
+        }
+    }
+
+    /// Another router audits it from now on.
+    fn forget(&self, shard: &str, kinds: [&'static str; 2]) {
+        for kind in kinds {
+            let shard = shard.to_owned();
+            self.findings.remove(&FindingLabels { shard, kind });
+        }
+    }
+
     fn ended(&self, report: &Report, shard: &str) {
         let result = match (report.has_findings(), report.is_incomplete()) {
             (true, _) => "findings",
@@ -123,7 +147,17 @@ impl Background {
         loop {
             sleep(POLL.min(self.interval())).await;
             let (shards, held) = self.desk.held();
-            due.retain(|name, _| held.contains(name));
+            due.retain(|name, _| {
+                let is_held = held.contains(name);
+                if !is_held {
+                    self.metrics.forget(name, OF_SHARDS);
+                }
+                is_held
+            });
+            let first = shards.first();
+            if first.is_none_or(|first| !held.contains(&first.name)) {
+                self.metrics.forget("", OF_SLOTS);
+            }
             for name in held {
                 let first = self.interval().min(FIRST_AFTER_MAX);
                 let spread = first.mul_f64(self.random.random_range(0.5..1.0));
@@ -159,8 +193,18 @@ impl Background {
         let report = audit_shard(shard, &settings, &mut |_, _, _| {}).await;
         let strays = report.strays.iter().map(|stray| stray.rows).sum();
         let differences = report.replicas.iter().map(|other| other.differences).sum();
-        self.metrics.found(name, "stray_rows", strays);
-        self.metrics.found(name, "replica_rows", differences);
+        let compared = report.replicas.iter();
+        let is_whole = report.unreached.is_none();
+        let all_compared = is_whole && compared.clone().all(|other| other.unfinished.is_none());
+        for (kind, count, is_whole) in [
+            (STRAY_ROWS, strays, is_whole),
+            (REPLICA_ROWS, differences, all_compared),
+        ] {
+            match is_whole {
+                true => self.metrics.found(name, kind, count),
+                false => self.metrics.found_at_least(name, kind, count),
+            }
+        }
         let rows = report.replicas.iter().map(|other| other.rows).sum();
         let shard = name.to_owned();
         let counter = self
@@ -173,12 +217,14 @@ impl Background {
 
     async fn audit_slots(&self, shards: &[ShardServers]) {
         let slots = audit_slots(shards).await;
+        let contested = slots.contested.len() as u64;
         if slots.unasked.is_empty() {
-            self.metrics
-                .found("", "unowned_slots", slots.unowned.len() as u64);
+            let unowned = slots.unowned.len() as u64;
+            self.metrics.found("", UNOWNED_SLOTS, unowned);
+            self.metrics.found("", CONTESTED_SLOTS, contested);
+        } else {
+            self.metrics.found_at_least("", CONTESTED_SLOTS, contested);
         }
-        self.metrics
-            .found("", "contested_slots", slots.contested.len() as u64);
         self.tell("", slots, Vec::new());
     }
 

@@ -24,6 +24,7 @@ async fn leader(shard: &ShardServers) -> Result<Leader<'_>, String> {
         .collect();
     let looks = all(servers.iter().map(|server| claims(server)).collect()).await;
     let mut leading: Option<(usize, ShardClaims)> = None;
+    let mut latest: Option<(u64, &str)> = None;
     let mut problems = Vec::new();
     for (index, (server, look)) in servers.iter().zip(looks).enumerate() {
         let address = server.address();
@@ -33,9 +34,12 @@ async fn leader(shard: &ShardServers) -> Result<Leader<'_>, String> {
                 let found = &claims.identity.name;
                 problems.push(format!("{address}: it belongs to shard '{found}'"));
             }
-            Ok(claims) if claims.answered_by != claims.fence.server_id => {}
             Ok(claims) => {
                 let term = claims.fence.term;
+                latest = latest.max(Some((term, address)));
+                if claims.answered_by != claims.fence.server_id {
+                    continue;
+                }
                 if leading
                     .as_ref()
                     .is_none_or(|(_, known)| known.fence.term < term)
@@ -44,6 +48,17 @@ async fn leader(shard: &ShardServers) -> Result<Leader<'_>, String> {
                 }
             }
         }
+    }
+    // A former master goes on naming itself until it is told otherwise.
+    let latest = latest.filter(|(term, _)| {
+        let led = leading.as_ref().map(|(_, claims)| claims.fence.term);
+        led.is_some_and(|led| led < *term)
+    });
+    if let Some((term, address)) = latest {
+        problems.push(format!(
+            "{address} shows term {term}, whose leader does not answer"
+        ));
+        leading = None;
     }
     let Some((index, claims)) = leading else {
         problems.insert(0, "no server of it leads".to_owned());

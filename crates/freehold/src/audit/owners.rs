@@ -23,7 +23,7 @@ impl Ownership {
         self.unowned.is_empty() && self.contested.is_empty() && self.unasked.is_empty()
     }
 
-    /// What of it a later look shows, too.
+    /// What of it a later look at the same shards shows, too.
     pub(crate) fn still(self, now: &Self) -> Self {
         let Self {
             unowned, contested, ..
@@ -37,6 +37,15 @@ impl Ownership {
                 .filter(|(slot, owners)| now.contested.get(slot) == Some(owners))
                 .collect(),
             unasked: now.unasked.clone(),
+        }
+    }
+
+    /// The same without what was seen but once.
+    pub(crate) fn uncertain(self) -> Self {
+        Self {
+            unowned: Vec::new(),
+            contested: BTreeMap::new(),
+            ..self
         }
     }
 }
@@ -141,6 +150,7 @@ mod tests {
         let later = judge(&[("a", Some(&a)), ("b", Some(&mended))]);
         assert!(first.clone().still(&later).is_clean());
         assert_eq!(first.clone().still(&first), first);
+        assert!(first.clone().uncertain().is_clean());
         let half = judge(&[("a", Some(&a)), ("b", None)]);
         assert_eq!(half.unasked, ["b"]);
         assert!(!half.is_clean());

@@ -13,14 +13,15 @@ use std::{
     time::Duration,
 };
 
-use freehold_core::Position;
+use freehold_core::{Fence, Position};
 use freehold_storage::{
     AuditConnection, Server, StorageError, WatchConnection,
     audit::{Place, Stretch},
+    watch::Sight,
 };
 use tokio::time::{Instant, sleep};
 
-use super::{pace::Pace, report::Compared};
+use super::{cluster::Leader, pace::Pace, report::Compared};
 
 /// A row differs if so many looks say so.
 const CERTAIN: usize = 3;
@@ -51,6 +52,9 @@ pub(crate) enum Unfinished {
     /// It stayed behind.
     #[error("it is more than {0:?} behind its master")]
     Behind(Duration),
+    /// A failover came in between.
+    #[error("another server leads by now")]
+    Replaced,
     /// Nobody can say how far it is.
     #[error("{0} does not tell what it has: it writes no binary log, or numbers no transactions")]
     NoPosition(String),
@@ -93,14 +97,24 @@ impl<'a> Side<'a> {
         Unfinished::NoPosition(self.server.address().to_owned())
     }
 
+    async fn look(&mut self) -> Result<Sight, Unfinished> {
+        let sight = self.watch.look().await;
+        sight.map_err(|error| self.failed(error))
+    }
+
     /// What it has applied, as a replica.
     async fn applied(&mut self) -> Result<Position, Unfinished> {
-        let sight = self
-            .watch
-            .look()
-            .await
-            .map_err(|error| self.failed(error))?;
-        sight.position.ok_or_else(|| self.no_position())
+        let position = self.look().await?.position;
+        position.ok_or_else(|| self.no_position())
+    }
+
+    /// Fails where it knows of another leader.
+    async fn is_led_by(&mut self, fence: &Fence) -> Result<(), Unfinished> {
+        let shown = self.look().await?.fence;
+        match (shown.term, shown.server_id) == (fence.term, fence.server_id) {
+            true => Ok(()),
+            false => Err(Unfinished::Replaced),
+        }
     }
 
     async fn rows(
@@ -127,14 +141,16 @@ impl<'a> Side<'a> {
 /// Compares all rows. What was found up to an error stays in `compared`; `told` hears how many rows
 /// were compared so far.
 pub(crate) async fn compare(
-    master: &Server,
+    leader: &Leader<'_>,
     replica: &Server,
     lag_max: Duration,
     pace: &mut Pace,
     compared: &mut Compared,
     told: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), Unfinished> {
-    let (mut master, mut replica) = (Side::open(master).await?, Side::open(replica).await?);
+    let mut master = Side::open(leader.server).await?;
+    let mut replica = Side::open(replica).await?;
+    let fence = &leader.claims.fence;
     let mut stretch = Stretch::default();
     loop {
         let (began, rows_max) = (Instant::now(), pace.rows());
@@ -153,6 +169,7 @@ pub(crate) async fn compare(
             look_closer(
                 &mut master,
                 &mut replica,
+                fence,
                 &stretch,
                 rows_max,
                 lag_max,
@@ -173,6 +190,7 @@ pub(crate) async fn compare(
 async fn look_closer(
     master: &mut Side<'_>,
     replica: &mut Side<'_>,
+    fence: &Fence,
     stretch: &Stretch,
     rows_max: usize,
     lag_max: Duration,
@@ -201,6 +219,8 @@ async fn look_closer(
         wait_for(replica, &position, lag_max).await?;
         let there = replica.rows_at(&places).await?;
         let after = master.rows_at(&places).await?;
+        // After the rows: what another leader wrote comes behind its fence.
+        replica.is_led_by(fence).await?;
         for place in places {
             let [before, there, after] = [&before, &there, &after].map(|rows| rows.get(&place));
             let suspect = suspects.entry(place.clone()).or_default();

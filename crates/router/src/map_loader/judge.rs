@@ -38,18 +38,39 @@ impl MapLoader {
     /// Everything that is known of the servers now.
     pub(super) fn observed(&self) -> Vec<Observed> {
         let is_first_known = self.shards.is_cluster_known() || self.posts[0].answer.is_some();
+        let agreed = self.agreed_cluster();
         self.posts_now()
             .map(|(place, post)| {
                 let lanes = self.lanes(place);
                 let check = |sight: &look::Answer| {
                     let leads = sight.claims.answered_by == sight.claims.fence.server_id;
                     let identity = &sight.claims.identity;
-                    self.shards.check_identity(self.shard, identity, leads)
+                    let decides = leads || agreed == Some(identity.cluster_id);
+                    self.shards.check_identity(self.shard, identity, decides)
                 };
                 let may_lead = lanes.server.load().may_lead();
                 post.observed((&lanes.address, may_lead), is_first_known, check)
             })
             .collect()
+    }
+
+    /// The cluster that more than half of the servers are of, where the first one does not answer: a
+    /// master died, and routers that never saw one shall follow the next all the same.
+    fn agreed_cluster(&self) -> Option<u64> {
+        if !matches!(self.posts[0].answer, Some(Err(_))) {
+            return None;
+        }
+        let answers = self
+            .posts_now()
+            .filter_map(|(_, post)| post.answer.as_ref());
+        let answers = answers.filter_map(|answer| answer.as_ref().ok());
+        let identities: Vec<_> = answers.map(|answer| &answer.claims.identity).collect();
+        let first = *identities.first()?;
+        let name = &self.of_shard().name;
+        let agree = identities
+            .iter()
+            .filter(|identity| identity.name == **name && identity.cluster_id == first.cluster_id);
+        (2 * agree.count() > self.posts_now().count()).then_some(first.cluster_id)
     }
 
     /// What follows from that, in places of the shard.

@@ -11,6 +11,10 @@ use crate::{
     request::{Judged, Level, Request},
 };
 
+/// How often a request is routed anew, at most, because the map or the config changed meanwhile. It would
+/// go round for ever while the server that leads by the map has left the config.
+const TURNS_MAX: usize = 1_000;
+
 impl Shards {
     /// Sends a request on its way, or ends it.
     pub fn dispatch(&self, request: Request) {
@@ -44,7 +48,7 @@ impl Shards {
         mut request: Request,
         push: impl Fn(&Queue, Request, u64) -> Result<(), (Request, Refused)>,
     ) {
-        loop {
+        for _ in 0..TURNS_MAX {
             let map = self.map.load();
             let id = match self.route(&map, &request) {
                 Ok(id) => id,
@@ -78,6 +82,10 @@ impl Shards {
                 }
             }
         }
+        request.end(Err(Failure::Unavailable {
+            shard: "".into(),
+            reason: "the server that leads its shard has left the config".into(),
+        }));
     }
 
     /// The shard that serves the request, or why there is none.

@@ -3,7 +3,7 @@
 use freehold_tests::Engine;
 
 use super::site::{Copies, Site, shards_json, until_served};
-use crate::scene::{Result, keys_of, until};
+use crate::scene::{NAMES, Result, keys_of, until};
 
 async fn a_promoted_server_waits_for_freehold_adopt(engine: Engine) -> Result<()> {
     let more = "[failover]\nadopt = \"manual\"\n";
@@ -64,4 +64,38 @@ async fn a_promoted_server_waits_for_freehold_adopt(engine: Engine) -> Result<()
     Ok(())
 }
 
-on_servers!(a_promoted_server_waits_for_freehold_adopt);
+/// No first server of a shard answers, so nothing but what is left says which cluster this is.
+async fn routers_that_never_saw_a_master_adopt_whom_they_are_told(engine: Engine) -> Result<()> {
+    let mut site = Site::new(engine, Copies::Later, "").await?;
+    for router in &mut site.routers {
+        router.kill();
+    }
+    for shard in 0..NAMES.len() {
+        site.shards[shard][0].kill();
+        site.promote_second(shard).await?;
+    }
+    for router in &mut site.routers {
+        router.serve().await?;
+    }
+    for name in NAMES {
+        let mut said = String::new();
+        until("the promoted server to be adopted", async || {
+            let adopted = site.routers[0].admin_cli(&["adopt", name]).await?;
+            said = adopted.stderr;
+            Ok(adopted.code == Some(0) || said.contains("nothing to adopt"))
+        })
+        .await
+        .map_err(|error| format!("{error}, but it says {said}"))?;
+    }
+    let clients = site.clients().await?;
+    for shard in 0..NAMES.len() {
+        let key = keys_of(shard, 2, "by-hand").next().expect("endless");
+        until_served(&clients, &key).await?;
+    }
+    Ok(())
+}
+
+on_servers!(
+    a_promoted_server_waits_for_freehold_adopt,
+    routers_that_never_saw_a_master_adopt_whom_they_are_told,
+);
