@@ -22,8 +22,18 @@ filled() {
     printf '%s\n' "$sql"
 }
 
+# leads HOST: whether it takes writes to tables that are there: a replica that was promoted.
+leads() {
+    [[ -n "$(on "$1" <<<"SELECT 1 FROM information_schema.schemata \
+        WHERE schema_name = 'freehold' AND @@read_only = 0")" ]]
+}
+
 for pair in "$@"; do
     master="${pair%:*}" replica="${pair#*:}"
+    if leads "$replica"; then
+        printf '%s: %s was promoted, nothing is changed\n' "$pair" "$replica"
+        continue
+    fi
     case "$what" in
         accounts)
             if [[ -z "$(on "$master" <<<"SHOW DATABASES LIKE 'freehold'")" ]]; then

@@ -272,19 +272,28 @@ fn a_write_is_not_sent_again_after_a_later_one_to_its_key() {
     assert_eq!(words(&scene.sent()), ["other", "2"]);
     // Or that one was answered first, and its caller has gone; a router may store it first, too, if
     // the earlier one had to wait.
-    for draining in [false, true] {
+    let draining = with_info(Code::Unavailable, "SHUTTING_DOWN");
+    for (one_by_one, reason) in [
+        (true, "QUEUE_FULL"),
+        (true, "SHUTTING_DOWN"),
+        (false, "SHUTTING_DOWN"),
+    ] {
         let mut scene = Scene::new();
         let (first, second) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));
         let sent = scene.sent();
         scene.answer(sent[1].0, Answer::Put(v1::PutResponse::default()));
         assert!(matches!(scene.fetch(second), Some(Ok(_))));
-        if draining {
-            scene.end(&End::Status(with_info(Code::Unavailable, "SHUTTING_DOWN")));
-            assert_eq!(scene.reason(first), "SHUTTING_DOWN");
+        if one_by_one {
+            let status = if reason == "QUEUE_FULL" {
+                &full
+            } else {
+                &draining
+            };
+            scene.refuse(sent[0].0, status);
         } else {
-            scene.refuse(sent[0].0, &full);
-            assert_eq!(scene.reason(first), "QUEUE_FULL");
+            scene.end(&End::Status(draining.clone()));
         }
+        assert_eq!(scene.reason(first), reason);
     }
     // Or both are given back together, to pause.
     let mut scene = Scene::new();

@@ -12,10 +12,11 @@ use crate::{cluster::ClusterError, config::ConfigError, output::Output, planning
 pub(crate) const CODES: &str = "\
 Exit codes:
    0  done
-   1  a key was not there; lines of an import were bad; doctor found errors;
-      calls of bench failed
+   1  a key was not there; lines of an import were bad; doctor or an audit
+      found errors; calls of bench failed
    2  wrong usage, input that breaks a limit, or what this version does not do
-   3  not applied, or not available: safe to try again
+   3  not applied, or not available: safe to try again; an audit could not
+      look at everything
    4  outcome unknown: the write may or may not have been applied
   78  the config cannot be used";
 

@@ -30,6 +30,17 @@ impl Output {
         self.json
     }
 
+    /// Fails where a program reads it and a flag wants something else than JSON. (The flags of one
+    /// command do not see those in front of it.)
+    pub(crate) fn refuse_json_with(self, is_given: bool, flag: &str) -> Result<(), Failure> {
+        match self.json && is_given {
+            true => Err(Failure::Usage(format!(
+                "--json and {flag}: give one of them"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// One line for people.
     pub(crate) fn line(self, text: &str) -> Result<(), Failure> {
         self.bytes(format!("{text}\n").as_bytes())

@@ -17,11 +17,11 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct Walk {
     client: Client,
     options: ScanOptions,
-    /// How long a walk without a row may go on trying.
+    /// How long a walk that gets no further may go on trying.
     patience: Duration,
     scan: Option<Scan>,
     last: Option<Key>,
-    /// Since when no row came.
+    /// Since when it gets no further.
     failing: Option<(Instant, Duration)>,
 }
 
@@ -104,6 +104,10 @@ impl Walk {
     /// Waits before the next try, if there is to be one.
     async fn wait_after(&mut self, error: Error) -> Result<(), Error> {
         if let Some(scan) = self.scan.take() {
+            if *scan.page_token() != self.options.page_token {
+                // It got further.
+                self.failing = None;
+            }
             self.options.page_token = scan.page_token().clone();
         }
         let Error::NotApplied { retry_after, .. } = &error else {

@@ -49,7 +49,7 @@ impl AdminService {
         }
     }
 
-    async fn go_on(&self, ids: Vec<u64>, cancel: bool) -> Result<Vec<v1::MoveInfo>, Status> {
+    async fn go_on(&self, ids: Vec<u64>, cancel: bool) -> Result<v1::ResumeMovesResponse, Status> {
         let begun = self.movers.go_on(ids, cancel).await;
         begun.map_err(|why| status::to_status(&Failure::Misconfigured(why.into())))
     }
@@ -371,15 +371,16 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::ResumeMovesRequest>,
     ) -> Result<Response<v1::ResumeMovesResponse>, Status> {
-        let moves = self.go_on(request.into_inner().ids, false).await?;
-        Ok(Response::new(v1::ResumeMovesResponse { moves }))
+        let resumed = self.go_on(request.into_inner().ids, false).await?;
+        Ok(Response::new(resumed))
     }
 
     async fn cancel_moves(
         &self,
         request: Request<v1::CancelMovesRequest>,
     ) -> Result<Response<v1::CancelMovesResponse>, Status> {
-        let moves = self.go_on(request.into_inner().ids, true).await?;
-        Ok(Response::new(v1::CancelMovesResponse { moves }))
+        let v1::ResumeMovesResponse { moves, errors } =
+            self.go_on(request.into_inner().ids, true).await?;
+        Ok(Response::new(v1::CancelMovesResponse { moves, errors }))
     }
 }

@@ -22,12 +22,12 @@ pub trait Movers: Send + Sync + 'static {
     fn get(&self, id: u64) -> BoxFuture<'_, Result<v1::GetMoveResponse, Failure>>;
 
     /// Goes on with these moves, or takes them back; without an id, with all that are open. Answers
-    /// those that run here now, or why nothing was begun.
+    /// those that run here now and why others are left out, or why nothing was begun.
     fn go_on(
         &self,
         ids: Vec<u64>,
         cancel: bool,
-    ) -> BoxFuture<'_, Result<Vec<v1::MoveInfo>, String>>;
+    ) -> BoxFuture<'_, Result<v1::ResumeMovesResponse, String>>;
 }
 
 /// Where somebody wants slots to be.

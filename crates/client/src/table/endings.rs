@@ -80,7 +80,7 @@ impl Table {
         if entry.caller.is_none() {
             return self.free(ticket);
         }
-        if retries.again(Again::Elsewhere, entry.attempts).is_none() {
+        if entry.is_overtaken || retries.again(Again::Elsewhere, entry.attempts).is_none() {
             return self.finish(ticket, Err(error), wake);
         }
         entry.state = State::Returned(error);

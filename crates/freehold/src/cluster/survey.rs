@@ -10,6 +10,7 @@ use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::{SERVERS_AT_ONCE, servers::ShardServers};
+use crate::audit::cluster::leaders;
 
 /// What a server is to its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,7 +33,10 @@ impl Role {
 #[derive(Debug, Clone)]
 pub(crate) struct Surveyed {
     pub(crate) shard: String,
+    /// By the config; by what the servers say where [`follow`] was asked.
     pub(crate) role: Role,
+    /// Who leads in the place of this server, which the config calls the master.
+    pub(crate) succeeded_by: Option<String>,
     pub(crate) address: String,
     /// The schema that holds the tables; `None` for an embedded file.
     pub(crate) database: Option<String>,
@@ -78,6 +82,7 @@ pub(crate) async fn survey(shards: &[ShardServers], replicas: bool) -> Vec<Surve
             Surveyed {
                 shard: shard.name.clone(),
                 role,
+                succeeded_by: None,
                 address: server.address().to_owned(),
                 database: shard.database.clone(),
                 seen: look(server).await,
@@ -90,6 +95,30 @@ pub(crate) async fn survey(shards: &[ShardServers], replicas: bool) -> Vec<Surve
         .buffered(SERVERS_AT_ONCE)
         .collect()
         .await
+}
+
+/// After a failover the config may be as it was before: gives the servers the roles that they have. Of a
+/// shard whose leader is not known nothing changes.
+pub(crate) async fn follow(surveyed: &mut [Surveyed], shards: &[ShardServers]) {
+    for leader in leaders(shards).await.into_iter().flatten() {
+        let (shard, address) = (&leader.claims.identity.name, leader.server.address());
+        let of_shard = |found: &Surveyed| found.shard == **shard;
+        let leads = |found: &Surveyed| of_shard(found) && found.address == address;
+        if surveyed
+            .iter()
+            .any(|found| leads(found) && found.role == Role::Master)
+        {
+            continue;
+        }
+        for found in surveyed.iter_mut().filter(|found| of_shard(found)) {
+            if leads(found) {
+                found.role = Role::Master;
+            } else if found.role == Role::Master {
+                found.role = Role::Replica;
+                found.succeeded_by = Some(address.to_owned());
+            }
+        }
+    }
 }
 
 async fn look(server: &Server) -> Result<Seen, StorageError> {

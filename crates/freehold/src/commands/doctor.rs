@@ -10,7 +10,7 @@ use crate::{
     args::{AccountArgs, ConfigArgs},
     cluster::{
         findings::{Finding, Severity, findings},
-        survey::{Surveyed, ask_mover, survey, watch},
+        survey::{Surveyed, ask_mover, follow, survey, watch},
     },
     exit::{Exit, Failure},
     output::{Output, bold, dim, human, table},
@@ -22,7 +22,8 @@ Examples:
   freehold doctor --config freehold.toml --routers 12
   freehold doctor --config freehold.toml --json | jq '.findings[].mend'
 
-It reads settings and changes nothing. Errors break data or service (`init` refuses a master with
+It reads settings and changes nothing. After a failover the master is the server that leads, whatever the
+config calls it. Errors break data or service (`init` refuses a master with
 one, unless it is about tables or rights), warnings wait for something to happen, advice saves
 something. It ends with 1 if there are errors.";
 
@@ -55,6 +56,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<Exit, Failur
         &mut random()?,
     )?;
     let mut surveyed = survey(&shards, true).await;
+    follow(&mut surveyed, &shards).await;
     watch(&mut surveyed, &swept).await;
     if moves {
         ask_mover(&mut surveyed, &moved).await;

@@ -26,7 +26,7 @@ pub(crate) struct GetArgs {
     /// 1 to 1,024 bytes
     key: OsString,
     /// Write the value's bytes and nothing else, no line end either
-    #[arg(long, conflicts_with_all = ["hex", "base64", "json"])]
+    #[arg(long, conflicts_with_all = ["hex", "base64"])]
     raw: bool,
     #[command(flatten)]
     bytes: BytesArgs,
@@ -37,6 +37,7 @@ pub(crate) struct GetArgs {
 }
 
 pub(crate) async fn run(args: GetArgs, output: Output) -> Result<Exit, Failure> {
+    output.refuse_json_with(args.raw, "--raw")?;
     let key = args.bytes.decode(&args.key)?;
     let reply = args
         .router

@@ -18,7 +18,12 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -46,6 +51,9 @@ certainly not applied are tried again until --patience is over. Lines whose outc
 not: a repeat could undo what somebody else wrote in between. Where nobody else writes these keys,
 running the import again is the way out.";
 
+/// How long the reader may take to say what it did not deal out.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -70,11 +78,12 @@ pub(crate) async fn run(args: ImportArgs, output: Output) -> Result<Exit, Failur
     let (events, mut happened) = mpsc::channel::<Event>(256);
     let stop = CancellationToken::new();
     let mut queues = Vec::with_capacity(parts);
+    let mut writers = JoinSet::new();
     for _ in 0..parts {
         // One batch waits while one is under way.
         let (queue, batches) = mpsc::channel(1);
         let writer = Writer::new(client.clone(), args.patience, events.clone(), stop.clone());
-        tokio::spawn(writer.run(batches));
+        writers.spawn(writer.run(batches));
         queues.push(queue);
     }
     // A thread of its own: a read from a terminal or pipe that never ends must not keep the
@@ -83,20 +92,35 @@ pub(crate) async fn run(args: ImportArgs, output: Output) -> Result<Exit, Failur
     std::thread::spawn(move || reader.run(input));
 
     let mut report = Report::new(output, progress_bar(bytes), Instant::now());
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::io("cannot wait for signals", error))?;
+    let mut is_interrupted = false;
     loop {
         tokio::select! {
+            biased;
             event = happened.recv() => match event {
-                Some(event) => report.take(event)?,
+                Some(event) => report.take(event),
                 None => break,
             },
-            signal = tokio::signal::ctrl_c(), if !stop.is_cancelled() => {
-                signal.map_err(|error| Failure::io("cannot wait for signals", error))?;
-                report.take(Event::Stopped("interrupted".to_owned()))?;
+            _ = interrupts.recv() => {
+                if std::mem::replace(&mut is_interrupted, true) {
+                    // What is under way may be stored or not.
+                    return Ok(Exit::Unknown);
+                }
+                report.take(Event::Stopped("interrupted".to_owned()));
                 stop.cancel();
             }
+            () = are_over(&mut writers), if stop.is_cancelled() => break,
         }
     }
     report.finish()
+}
+
+/// Waits until nobody writes any more, and for what the reader has to say then, if it does not wait for
+/// input itself.
+async fn are_over(writers: &mut JoinSet<()>) {
+    while writers.join_next().await.is_some() {}
+    sleep(LAST_WORDS).await;
 }
 
 /// The input, and its length if it has one.

@@ -86,19 +86,32 @@ async fn by_router(args: MovesArgs, output: Output) -> Result<Exit, Failure> {
     let admin = args.steer.admin.connect().await?;
     let ids: Vec<u64> = args.id.into_iter().collect();
     let begun = match (args.resume, args.cancel) {
-        (true, _) => Some(admin.resume_moves(ids).await?.moves),
-        (_, true) => Some(admin.cancel_moves(ids).await?.moves),
+        (true, _) => {
+            let resumed = admin.resume_moves(ids).await?;
+            Some((resumed.moves, resumed.errors))
+        }
+        (_, true) => {
+            let cancelled = admin.cancel_moves(ids).await?;
+            Some((cancelled.moves, cancelled.errors))
+        }
         _ => None,
     };
-    if let Some(begun) = begun {
+    if let Some((begun, errors)) = begun {
         let begun: Vec<MoveRecord> = begun.into_iter().filter_map(of_wire).collect();
-        if begun.is_empty() && !output.is_json() {
-            output.line("no move is open")?;
-        } else {
-            show(&begun, output)?;
-            output.note("the router goes on with them: freehold moves --watch shows how far it is");
+        match begun.is_empty() {
+            true if !output.is_json() && errors.is_empty() => output.line("no move is open")?,
+            true => show(&begun, output)?,
+            false => {
+                show(&begun, output)?;
+                let watch = "freehold moves --watch shows how far it is";
+                output.note(&format!("the router goes on with them: {watch}"));
+            }
         }
-        return Ok(Exit::Done);
+        errors.iter().for_each(|error| output.note(error));
+        return Ok(match errors.is_empty() {
+            true => Exit::Done,
+            false => Exit::NotApplied,
+        });
     }
     loop {
         let listed = admin.list_moves().await?;

@@ -11,14 +11,17 @@ mod planned;
 mod show;
 pub(super) mod spread;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use freehold_core::{Slot, SlotSet, SlotState};
 use freehold_mover::{Aim, MoveError, Mover, MoverSettings, Shard};
 use freehold_router::movers::{Limits, Wish};
 use freehold_storage::moves::{MoveRecord, MoveState};
 use rand::{Rng as _, rngs::StdRng};
-use tokio::signal;
+use tokio::{signal, sync::oneshot};
 
 use self::ended::Ended;
 pub(super) use self::ended::tell;
@@ -176,8 +179,8 @@ fn orphan(source: &str, target: &str, slots: &SlotSet) -> MoveRecord {
     }
 }
 
-/// Asks whether to go on; without a terminal `--yes` has to say so.
-pub(super) fn confirm(yes: bool, question: &str) -> Result<bool, Failure> {
+/// Asks whether to go on; without a terminal `--yes` has to say so. Ctrl-C means no.
+pub(super) async fn confirm(yes: bool, question: &str) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
     }
@@ -191,6 +194,12 @@ pub(super) fn confirm(yes: bool, question: &str) -> Result<bool, Failure> {
     terminal
         .write_str(&format!("{question} [y/N] "))
         .map_err(cannot)?;
-    let answer = terminal.read_line().map_err(cannot)?;
+    let (tells, told) = oneshot::channel();
+    // A thread of its own: what waits for a line must not keep the process from ending.
+    std::thread::spawn(move || tells.send(terminal.read_line()));
+    let answer = tokio::select! {
+        answer = told => answer.map_err(io::Error::other).flatten().map_err(cannot)?,
+        _ = signal::ctrl_c() => return Ok(false),
+    };
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -24,7 +24,8 @@ Examples:
   freehold scan --prefix '{user:1}' --json     one slot is read: every key has the same tag
 
 Keys come in the order of their slots, not of the alphabet. With --json each line is what
-`freehold import` reads; where --limit ended the scan, a last line has the page token.";
+`freehold import` reads; where --limit or an error ended the scan, a last line has the page token (behind
+an error, keys that were shown may come once more).";
 
 /// Rows of one page; the router's own limit.
 const PAGE_ROWS: u64 = 1_000;
@@ -32,7 +33,7 @@ const PAGE_ROWS: u64 = 1_000;
 /// Characters of a value in a table on a terminal.
 const VALUE_CHARS: usize = 80;
 
-/// A scan that sees no row for so long gives up.
+/// A scan that gets no further for so long gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
@@ -44,11 +45,11 @@ pub(crate) struct ScanArgs {
     /// End after so many keys
     #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Go on where a scan with --limit ended; it names the token
+    /// Go on where a scan ended, by --limit or an error; it names the token
     #[arg(long, value_name = "TOKEN")]
     page_token: Option<String>,
     /// Show keys alone
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     keys_only: bool,
     #[command(flatten)]
     bytes: BytesArgs,
@@ -59,6 +60,7 @@ pub(crate) struct ScanArgs {
 }
 
 pub(crate) async fn run(args: ScanArgs, output: Output) -> Result<Exit, Failure> {
+    output.refuse_json_with(args.keys_only, "--keys-only")?;
     let mut options = ScanOptions {
         prefix: args
             .prefix
@@ -81,9 +83,14 @@ pub(crate) async fn run(args: ScanArgs, output: Output) -> Result<Exit, Failure>
     let mut left = args.limit;
     loop {
         options.rows_max = left.map_or(0, |left| u32::try_from(left.min(PAGE_ROWS)).unwrap_or(0));
-        let (seen, page_token) = walk(&client, &options, &mut page).await?;
+        let (seen, page_token, ended) = walk(&client, &options, &mut page).await;
         left = left.map(|left| left.saturating_sub(seen));
         options.page_token = page_token;
+        if let Err(failure) = ended {
+            // What came is shown all the same, with the place to go on from.
+            page.finish(&options.page_token)?;
+            return Err(failure);
+        }
         if options.page_token.is_empty() || left.is_none_or(|left| left == 0) {
             break;
         }
@@ -96,14 +103,18 @@ async fn walk(
     client: &Client,
     options: &ScanOptions,
     page: &mut Page,
-) -> Result<(u64, Bytes), Failure> {
+) -> (u64, Bytes, Result<(), Failure>) {
     let mut walk = Walk::new(client.clone(), options.clone(), PATIENCE);
     let mut seen = 0;
-    while let Some((key, entry)) = walk.next().await? {
-        page.row(&key, &entry)?;
-        seen += 1;
-    }
-    Ok((seen, walk.page_token().clone()))
+    let ended = async {
+        while let Some((key, entry)) = walk.next().await? {
+            page.row(&key, &entry)?;
+            seen += 1;
+        }
+        Ok(())
+    };
+    let ended = ended.await;
+    (seen, walk.page_token().clone(), ended)
 }
 
 fn decode_token(token: &str) -> Result<Bytes, Failure> {

@@ -230,6 +230,19 @@ fn check_account(
     passwords: [&Option<String>; 2],
     problems: &mut Vec<Problem>,
 ) {
+    let names = [
+        ("user", user),
+        ("password_file", passwords[0]),
+        ("password_env", passwords[1]),
+    ];
+    for (key, name) in names {
+        if name.as_ref().is_some_and(String::is_empty) {
+            problems.push(Problem::new(
+                format!("{section}.{key}"),
+                "is empty: name one, or leave the key out",
+            ));
+        }
+    }
     match (user, passwords.into_iter().flatten().count()) {
         (_, 2) => problems.push(Problem::new(
             format!("{section}.password_env"),

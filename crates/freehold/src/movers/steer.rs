@@ -53,7 +53,7 @@ impl Movers for Steered {
         &self,
         ids: Vec<u64>,
         cancel: bool,
-    ) -> BoxFuture<'_, Result<Vec<v1::MoveInfo>, String>> {
+    ) -> BoxFuture<'_, Result<v1::ResumeMovesResponse, String>> {
         Box::pin(self.0.go_on(ids, cancel))
     }
 }
@@ -104,11 +104,11 @@ impl MoverDesk {
         self: &Arc<Self>,
         ids: Vec<u64>,
         cancel: bool,
-    ) -> Result<Vec<v1::MoveInfo>, String> {
+    ) -> Result<v1::ResumeMovesResponse, String> {
         if !self.lock().section.enabled {
             return Err(DISABLED.to_owned());
         }
-        let (records, errors) = self.records().await;
+        let (records, mut errors) = self.records().await;
         let mut open: Vec<MoveRecord> = records
             .into_iter()
             .filter(|record| record.state.is_open())
@@ -123,15 +123,20 @@ impl MoverDesk {
                 "no move that is open has the id {id:016x} {errors}"
             ));
         }
-        let mut begun = Vec::new();
+        let mut moves = Vec::new();
         for mut record in open {
             // A cancel is not turned into a move again.
             record.cancels |= cancel;
-            if self.begin(&record).await? {
-                begun.push(self.info(&record));
+            match self.begin(&record).await? {
+                true => moves.push(self.info(&record)),
+                false => errors.push(format!(
+                    "move {:016x} waits: this router runs {MOVES_AT_ONCE_MAX} at once, or has stopped \
+                     with it a moment ago; try again later",
+                    record.id
+                )),
             }
         }
-        Ok(begun)
+        Ok(v1::ResumeMovesResponse { moves, errors })
     }
 
     /// Runs a move from now on; false if too much is run.

@@ -16,6 +16,9 @@ impl Plan {
         let whole = self.moves.iter().find(large)?;
         let share = |number: u64| (number * ROWS).div_ceil(whole.rows);
         let slots = usize::try_from(share(whole.slots.len() as u64)).unwrap_or(usize::MAX);
+        if slots >= whole.slots.len() {
+            return None;
+        }
         Some(PlannedMove {
             slots: whole.slots.iter().take(slots).collect(),
             rows: share(whole.rows),
@@ -59,6 +62,9 @@ mod tests {
         );
         let sample = planned(100_000, None).sample().unwrap();
         assert_eq!(sample.slots, SlotSet::from(100..=109));
+        let mut one_slot = planned(1_000_000, None);
+        one_slot.moves[0].slots = SlotSet::from(7..=7);
+        assert_eq!(one_slot.sample(), None);
         assert_eq!(planned(99_999, None).sample(), None);
         assert_eq!(planned(1_000_000, Some(Duration::ZERO)).sample(), None);
     }

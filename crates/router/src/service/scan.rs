@@ -153,9 +153,14 @@ impl Walk {
         } else {
             last.or(Some(place))
         };
-        // A place to go on from after each stretch, so that a broken stream loses no work.
-        if let (Some(message), Some(place)) = (messages.last_mut(), &self.place) {
-            message.page_token = place.to_token(&self.scope);
+        // A place to go on from after each stretch, so that a broken stream loses no work, and whoever
+        // waits sees that it goes on.
+        if let Some(place) = &self.place {
+            let token = place.to_token(&self.scope);
+            match messages.last_mut() {
+                Some(message) => message.page_token = token,
+                None => messages.push(message_without_row(token)),
+            }
         }
         Ok(messages)
     }

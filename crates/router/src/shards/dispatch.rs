@@ -84,7 +84,7 @@ impl Shards {
         }
         request.end(Err(Failure::Unavailable {
             shard: "".into(),
-            reason: "the server that leads its shard has left the config".into(),
+            reason: "who leads its shard, or which servers the config has, kept changing".into(),
         }));
     }
 

@@ -63,8 +63,12 @@ impl Movers for NoMovers {
         Box::pin(async { Ok(v1::GetMoveResponse::default()) })
     }
 
-    fn go_on(&self, _: Vec<u64>, _: bool) -> BoxFuture<'_, Result<Vec<v1::MoveInfo>, String>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn go_on(
+        &self,
+        _: Vec<u64>,
+        _: bool,
+    ) -> BoxFuture<'_, Result<v1::ResumeMovesResponse, String>> {
+        Box::pin(async { Ok(v1::ResumeMovesResponse::default()) })
     }
 }
 

@@ -163,3 +163,20 @@ async fn values_larger_than_a_page_are_read_whole() {
     }
     assert_eq!((rows, places), (10, 3), "a place to go on from every 3 MiB");
 }
+
+#[tokio::test]
+async fn a_walk_that_finds_nothing_shows_how_far_it_is() {
+    let mut fixture = Fixture::start().await;
+    let request = scan("nosuch", 0, bytes::Bytes::new());
+    let mut stream = fixture.client.scan(request).await.unwrap().into_inner();
+    let mut places = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        assert_eq!(message.entry, None);
+        places.push(message.page_token);
+    }
+    assert_eq!(places.pop().unwrap(), "", "nothing is left");
+    assert!(places.len() > 100 && places.iter().all(|place| !place.is_empty()));
+    let half = places[places.len() / 2].clone();
+    let (keys, token) = collect(&mut fixture, scan("nosuch", 0, half)).await;
+    assert_eq!((keys.len(), token.len()), (0, 0));
+}

@@ -61,6 +61,19 @@ async fn a_promoted_server_waits_for_freehold_adopt(engine: Engine) -> Result<()
         again.stderr.contains("there is nothing to adopt"),
         "{again:?}"
     );
+
+    // The config goes on calling the first one the master; nobody shall open it for that.
+    site.rebuild(0, 0).await?;
+    let said = site.routers[0].with_config(&["doctor", "--json"]).await?;
+    let said: serde_json::Value = serde_json::from_str(&said.stdout)?;
+    let findings = said["findings"].as_array().ok_or("findings")?;
+    let of_master = findings.iter().find(|found| found["what"] == "the master");
+    let of_master = of_master.ok_or_else(|| format!("{said}"))?;
+    assert_eq!(of_master["server"], site.address(0, 0));
+    let mends = findings.iter().flat_map(|found| found["mend"].as_array());
+    let mends: Vec<String> = mends.flatten().map(ToString::to_string).collect();
+    let opens = |mend: &&String| mend.contains("read_only =") || mend.contains("START REPLICA");
+    assert_eq!(mends.iter().find(opens), None, "{said}");
     Ok(())
 }
 

@@ -8,6 +8,9 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, servers: &[Surveyed]) {
         Role::Master => master(judge, seen),
         Role::Replica => replica(judge, seen),
     }
+    if let Some(leader) = judge.server.succeeded_by.clone() {
+        succeeded(judge, &leader);
+    }
     let others = servers
         .iter()
         .take_while(|other| !std::ptr::eq(*other, judge.server))
@@ -39,8 +42,8 @@ fn master(judge: &mut Judge<'_>, seen: &Seen) {
             seen,
             setting,
             &["OFF"],
-            "The config names it as a master, and it takes no writes. If another server of the \
-             shard was promoted, name that one as the master.",
+            "It is the master, by its fence or by the config, and takes no writes. If another server of \
+             the shard was promoted, name that one as the master.",
         );
     }
     // The stricter setting implies the other: one finding, that mends both.
@@ -72,6 +75,26 @@ fn replica(judge: &mut Judge<'_>, seen: &Seen) {
         &["ON", "NO_LOCK", "NO_LOCK_NO_ADMIN"],
         "A replica that takes writes can come to hold rows that its master never had, and EVENTUAL \
          reads would show them.",
+    );
+}
+
+/// Routers follow by themselves; the config is for people, and for what starts anew.
+fn succeeded(judge: &mut Judge<'_>, leader: &str) {
+    let words = Words {
+        found: &format!("{leader} leads since a failover"),
+        wanted: "the server that leads",
+        why: "The config names this server as the master, and `init` and `migrate` would ask it.",
+    };
+    let mend = format!(
+        "name {leader} as the master of shard '{}' in the config, and this one among its replicas",
+        judge.server.shard
+    );
+    judge.add(
+        Severity::Advice,
+        Topic::Setting,
+        "the master",
+        words,
+        vec![mend],
     );
 }
 

@@ -49,6 +49,7 @@ pub(super) fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &s
     Surveyed {
         shard: shard.into(),
         role,
+        succeeded_by: None,
         address: format!("{shard}-{}:3306", role.word()),
         database: Some("db".into()),
         seen: Ok(Seen {

@@ -48,6 +48,9 @@ pub(super) struct Reader {
     eager: bool,
 }
 
+/// What is said of lines that the end of the import comes before.
+pub(super) const NOT_SENT: &str = "not sent: the import was stopped";
+
 /// Nobody takes batches or events any more.
 struct Closed;
 
@@ -69,8 +72,23 @@ impl Reader {
     }
 
     pub(super) fn run(mut self, input: impl Read) {
-        // Whoever closed the queues has told why.
-        let _ = self.read(BufReader::with_capacity(BUFFER_BYTES, input));
+        if self
+            .read(BufReader::with_capacity(BUFFER_BYTES, input))
+            .is_ok()
+        {
+            return;
+        }
+        // Whoever closed the queues has told why. What was not dealt out is told here.
+        let items = self.open.iter().flat_map(|batch| &batch.items);
+        let mut lines: Vec<u64> = items.map(|item| item.line).collect();
+        lines.sort_unstable();
+        if !lines.is_empty() {
+            let _ = self.tell(Event::Failed {
+                lines,
+                outcome: Outcome::NotApplied,
+                error: NOT_SENT.to_owned(),
+            });
+        }
     }
 
     fn read(&mut self, mut input: BufReader<impl Read>) -> Result<(), Closed> {
@@ -122,15 +140,16 @@ impl Reader {
     fn deal(&mut self, item: Item, input_bytes: u64) -> Result<(), Closed> {
         let part = usize::from(item.record.key.slot().0) % self.queues.len();
         let size = item.record.key.bytes().len() + item.record.value.len();
+        let mut sent = Ok(());
         if !self.open[part].has_room(&item, size) {
-            self.send(part)?;
+            sent = self.send(part);
         }
         let batch = &mut self.open[part];
         batch.keys.insert(item.record.key.bytes().clone());
         batch.bytes += size;
         batch.input_bytes += input_bytes;
         batch.items.push(item);
-        Ok(())
+        sent
     }
 
     fn flush(&mut self) -> Result<(), Closed> {
@@ -142,7 +161,10 @@ impl Reader {
         if batch.items.is_empty() {
             return Ok(());
         }
-        self.queues[part].blocking_send(batch).map_err(|_| Closed)
+        self.queues[part].blocking_send(batch).map_err(|returned| {
+            self.open[part] = returned.0;
+            Closed
+        })
     }
 
     fn tell(&self, event: Event) -> Result<(), Closed> {

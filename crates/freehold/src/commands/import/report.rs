@@ -61,7 +61,7 @@ impl Report {
         }
     }
 
-    pub(super) fn take(&mut self, event: Event) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, event: Event) {
         match event {
             Event::Stored(lines) => {
                 self.stored += lines;
@@ -75,7 +75,7 @@ impl Report {
             } => {
                 lines.sort_unstable();
                 self.failed[outcome as usize] += lines.len() as u64;
-                self.bar.suspend(|| self.tell(&lines, outcome, &error))?;
+                self.bar.suspend(|| self.tell(&lines, outcome, &error));
             }
             // The first reason is the one that counts.
             Event::Stopped(why) if self.stopped.is_none() => {
@@ -85,14 +85,15 @@ impl Report {
             }
             Event::Stopped(_) => {}
         }
-        Ok(())
     }
 
-    fn tell(&self, lines: &[u64], outcome: Outcome, error: &str) -> Result<(), Failure> {
+    fn tell(&self, lines: &[u64], outcome: Outcome, error: &str) {
         if self.output.is_json() {
-            return self.output.json(&json!({
+            // Whether or not somebody reads it, the import goes on, and its code counts the line.
+            let _ = self.output.json(&json!({
                 "lines": lines, "outcome": outcome.word(), "error": error,
             }));
+            return;
         }
         let what = match outcome {
             Outcome::Bad => "",
@@ -101,7 +102,6 @@ impl Report {
         };
         self.output
             .note(&format!("{}: {what}{error}", ranges(lines)));
-        Ok(())
     }
 
     fn rate(&self) -> String {
@@ -115,14 +115,18 @@ impl Report {
         self.bar.finish_and_clear();
         let [bad, not_applied, unknown] = self.failed;
         if self.output.is_json() {
-            self.output.json(&json!({
+            let told = self.output.json(&json!({
                 "imported": self.stored,
                 "bad": bad,
                 "not_applied": not_applied,
                 "unknown": unknown,
                 "stopped": self.stopped,
                 "seconds": self.started.elapsed().as_secs_f64(),
-            }))?;
+            }));
+            match told {
+                Ok(()) | Err(Failure::OutputClosed) => {}
+                Err(failure) => return Err(failure),
+            }
         } else {
             self.output.note(&format!("imported {}", self.rate()));
             let failed = [

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    reader::{Batch, Item},
+    reader::{self, Batch, Item},
     report::{Event, Outcome},
 };
 use crate::ndjson::Record;
@@ -56,7 +56,16 @@ impl Writer {
     }
 
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
-        while let Some(batch) = batches.recv().await {
+        loop {
+            let batch = tokio::select! {
+                batch = batches.recv() => batch,
+                // The reader may wait for input that never comes.
+                () = self.stop.cancelled() => {
+                    batches.close();
+                    batches.recv().await
+                }
+            };
+            let Some(batch) = batch else { return };
             let input_bytes = batch.input_bytes;
             self.write(batch.items).await;
             self.tell(Event::Read(input_bytes)).await;
@@ -68,9 +77,7 @@ impl Writer {
         let mut delay = RETRY_DELAY_MIN;
         loop {
             if self.stop.is_cancelled() {
-                return self
-                    .give_up(items, "not sent: the import was stopped".to_owned())
-                    .await;
+                return self.give_up(items, reader::NOT_SENT.to_owned()).await;
             }
             let tried = self.attempt(items).await;
             self.tell(Event::Stored(tried.stored)).await;

@@ -4,6 +4,7 @@ use clap::Args;
 use freehold_core::limits::{MOVER_BYTES_PER_SECOND_MAX, MOVER_LATENCY_FACTORS};
 use freehold_mover::Aim;
 use freehold_router::movers::{Limits, Wish};
+use tokio::signal;
 
 use super::{Field, Task, by_router::ByRouter, confirm, ended::Ended, planned, tell};
 use crate::{
@@ -91,17 +92,18 @@ impl CarryArgs {
     ) -> Result<Exit, Failure> {
         let mut hands = self.hands().await?;
         let mut plan = hands.plan(wish).await?;
+        let sample = plan.sample();
         if self.dry_run || !output.is_json() {
-            planned::show(&plan, nothing, output)?;
+            planned::show(&plan, (nothing, sample.is_some()), output)?;
         }
         if self.dry_run || plan.moves.is_empty() {
             return Ok(Exit::Done);
         }
-        if let Some(sample) = plan.sample() {
+        if let Some(sample) = sample {
             let slots = sample.slots.len();
             let question =
                 format!("Move {slots} of the slots first, to see how long the others take?");
-            if !confirm(self.yes, &question)? {
+            if !confirm(self.yes, &question).await? {
                 output.note("nothing was moved");
                 return Ok(Exit::NotApplied);
             }
@@ -109,22 +111,39 @@ impl CarryArgs {
                 output.note(NOT_BEGUN);
                 return Ok(Exit::NotApplied);
             }
-            plan = hands.plan(wish).await?;
+            plan = tokio::select! {
+                plan = hands.plan(wish) => plan?,
+                _ = signal::ctrl_c() => {
+                    output.note(NOT_BEGUN);
+                    return Ok(Exit::NotApplied);
+                }
+            };
             if !output.is_json() {
-                planned::show(&plan, nothing, output)?;
+                planned::show(&plan, (nothing, false), output)?;
+            }
+            if plan.moves.is_empty() {
+                return Ok(Exit::Done);
             }
         }
-        if !confirm(self.yes, "Move them?")? {
+        if !confirm(self.yes, "Move them?").await? {
             output.note("they were not moved");
             return Ok(Exit::NotApplied);
         }
         let mut left = plan.moves.into_iter();
         while let Some(planned) = left.next() {
-            if !self.carry(&mut hands, planned, output).await? {
-                if left.len() > 0 {
-                    output.note(NOT_BEGUN);
+            match self.carry(&mut hands, planned, output).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    if left.len() > 0 {
+                        output.note(NOT_BEGUN);
+                    }
+                    return Ok(Exit::NotApplied);
                 }
-                return Ok(Exit::NotApplied);
+                Err(Failure::OutputClosed) if left.len() > 0 => {
+                    let why = format!("nobody reads what is told here; {NOT_BEGUN}");
+                    return Err(Failure::Stopped(why));
+                }
+                Err(failure) => return Err(failure),
             }
         }
         Ok(Exit::Done)

@@ -10,8 +10,12 @@ use crate::{
     planning::{Plan, PlannedMove},
 };
 
-/// Shows a plan; `nothing` is said where there is nothing to do.
-pub(super) fn show(plan: &Plan, nothing: &str, output: Output) -> Result<(), Failure> {
+/// Shows a plan; `nothing` is said where there is nothing to do. `begins_small`: a sample of it goes first.
+pub(super) fn show(
+    plan: &Plan,
+    (nothing, begins_small): (&str, bool),
+    output: Output,
+) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&to_json(plan));
     }
@@ -41,7 +45,7 @@ pub(super) fn show(plan: &Plan, nothing: &str, output: Output) -> Result<(), Fai
                 "Time by the rate of the last move. Writes to a slot waited {pause} at most in it."
             ))
         }
-        None if plan.sample().is_some() => output.line(
+        None if begins_small => output.line(
             "No move was measured yet: a few slots go first, and the time of the others is told then.",
         ),
         None => Ok(()),
