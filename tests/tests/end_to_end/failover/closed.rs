@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::{
     scene::{Cluster, Result, keys_of, until},
     sick::PATIENT,
-    wire,
+    wire::{self, Stub},
 };
 
 /// How often it is closed, each time at another moment between two looks of the router.
@@ -34,10 +34,7 @@ async fn a_closed_master_answers_eventual_reads_alone(engine: Engine) -> Result<
     };
     let key = keys_of(0, 2, "closed").next().expect("endless");
     for round in 0..ROUNDS {
-        until("the shard to be served", async || {
-            Ok(wire::put(&stub, &key, "1", PATIENT).await.code == Code::Ok)
-        })
-        .await?;
+        until_stored(&stub, &key).await?;
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 53)).await;
         sql.run(close).await?;
         // At once, so that they share statements.
@@ -53,6 +50,14 @@ async fn a_closed_master_answers_eventual_reads_alone(engine: Engine) -> Result<
         assert_eq!(value.as_deref(), Some("1"), "round {round}: {read:?}");
     }
     Ok(())
+}
+
+/// Waits until the shard is served, with this key in it.
+async fn until_stored(stub: &Stub, key: &str) -> Result<()> {
+    until("the shard to be served", async || {
+        Ok(wire::put(stub, key, "1", PATIENT).await.code == Code::Ok)
+    })
+    .await
 }
 
 const LEVELS: [v1::Consistency; 3] = [
@@ -77,10 +82,7 @@ async fn a_closed_master_takes_no_write_of_whatever_account(engine: Engine) -> R
     let mut sql = cluster.masters[0].connect().await?;
     let key = keys_of(0, 2, "closed").next().expect("endless");
     for round in 0..ROUNDS {
-        until("the shard to be served", async || {
-            Ok(wire::put(&stub, &key, "1", PATIENT).await.code == Code::Ok)
-        })
-        .await?;
+        until_stored(&stub, &key).await?;
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 53)).await;
         sql.run("SET GLOBAL read_only = ON").await?;
         let (put, delete, expire) = tokio::join!(
