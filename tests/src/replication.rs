@@ -22,6 +22,12 @@ pub async fn start_replica(master: &Server) -> Result<Server> {
     Ok(replica)
 }
 
+/// Starts two at once, as [`start_replica`] does one.
+pub async fn start_two_replicas(master: &Server) -> Result<[Server; 2]> {
+    let (first, second) = tokio::try_join!(start_replica(master), start_replica(master))?;
+    Ok([first, second])
+}
+
 /// Makes `replica`, which has no writes of its own, copy `master` from its first write on, and
 /// waits until it has everything.
 pub async fn attach(master: &Server, replica: &Server) -> Result<()> {

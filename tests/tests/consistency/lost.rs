@@ -33,10 +33,7 @@ async fn a_token_from_a_lost_tail_is_refused_and_one_that_survived_is_not(
     engine: Engine,
 ) -> Result<()> {
     let master = Server::of(engine).await?;
-    let (heir, other) = tokio::try_join!(
-        replication::start_replica(&master),
-        replication::start_replica(&master)
-    )?;
+    let [heir, other] = replication::start_two_replicas(&master).await?;
     let shard = Shard::new("a", &master, &[&heir, &other]);
     let router = Router::init_and_serve(&[shard], "").await?;
     until_replicas_follow(&router, 2).await?;
@@ -87,10 +84,7 @@ async fn a_token_from_a_lost_tail_is_refused_and_one_that_survived_is_not(
 /// number: a token of the first one's term is of no write that is there.
 async fn a_token_of_a_term_that_was_lost_whole_is_refused(engine: Engine) -> Result<()> {
     let master = Server::of(engine).await?;
-    let (first, second) = tokio::try_join!(
-        replication::start_replica(&master),
-        replication::start_replica(&master)
-    )?;
+    let [first, second] = replication::start_two_replicas(&master).await?;
     let router =
         Router::init_and_serve(&[Shard::new("a", &master, &[&first, &second])], "").await?;
     let survived = client(&router).await?.put("survived", "1").await?;

@@ -20,10 +20,7 @@ struct Scene {
 impl Scene {
     async fn new(engine: Engine, more: &str) -> Result<Self> {
         let master = Server::of(engine).await?;
-        let (first, second) = tokio::try_join!(
-            replication::start_replica(&master),
-            replication::start_replica(&master)
-        )?;
+        let [first, second] = replication::start_two_replicas(&master).await?;
         let shard = Shard::new("a", &master, &[&first, &second]);
         let router = Router::init_and_serve(&[shard], more).await?;
         until_replicas_follow(&router, 2).await?;
