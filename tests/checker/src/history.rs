@@ -15,6 +15,12 @@ const ROUNDING_NS: i64 = 3 * MS;
 /// A look at a clock that took longer says little of it.
 const CLOCK_LOOK_NS_MAX: i64 = 4 * MS;
 
+/// Clocks of one machine that drift further apart are none that expiry can be checked by.
+pub const CLOCK_ERROR_NS_MAX: i64 = 200 * MS;
+
+/// What a fault is called that steps a clock.
+const CLOCK_FAULT: &str = "its clock is";
+
 /// A line that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -124,6 +130,13 @@ impl History {
         ROUNDING_NS + drift.unwrap_or(0)
     }
 
+    /// Whether expiry can be checked no more exactly than this, although nobody stepped a clock: then
+    /// the checks of it say nothing.
+    pub fn clocks_drifted(&self) -> bool {
+        let was_stepped = |fault: &Span| fault.what.contains(CLOCK_FAULT);
+        self.clock_error_ns() > CLOCK_ERROR_NS_MAX && !self.faults.iter().any(was_stepped)
+    }
+
     /// The operations of a key, and what the final audit saw of it as one more read.
     pub fn with_audit(&self, key: &str) -> Vec<Operation> {
         let mut operations = self.keys.get(key).cloned().unwrap_or_default();
@@ -134,9 +147,9 @@ impl History {
         operations
     }
 
-    /// Live rows of the audit by key.
+    /// Live rows of the audit by key, as their owners have them.
     pub fn row_index(&self) -> BTreeMap<&str, &Row> {
-        let live = self.rows.iter().filter(|row| row.live);
+        let live = self.rows.iter().filter(|row| row.live && row.owned);
         live.map(|row| (row.key.as_str(), row)).collect()
     }
 }

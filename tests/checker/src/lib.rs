@@ -16,8 +16,9 @@
 //! - [`reads`]: values that nobody wrote, weak reads that are older than they may be, sessions that
 //!   do not see what they wrote or read.
 //! - [`scans`]: each key that lives throughout is seen exactly once.
-//! - [`audit`]: each key on one master, in the rows that were read by SQL at the end.
-//! - [`endings`]: every request ends by its deadline, with a status of the table.
+//! - [`audit`]: each key on one master, its owner, in the rows that were read by SQL at the end.
+//! - [`endings`]: every request ends by its deadline, with a status of the table, and by a word of a
+//!   router.
 //! - [`verdict`]: all of it together; [`timeline`] draws a key as HTML.
 //!
 //! A search that meets its bound of steps or memory ends as *undecided*, which is never a pass.
@@ -49,4 +50,4 @@ pub mod verdict;
 
 pub use history::History;
 pub use record::Record;
-pub use verdict::{Limits, Verdict, Violation, check};
+pub use verdict::{Check, Limits, Verdict, Violation, check};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::history::{History, MS};
 use crate::record::{Action, Level, Operation, Outcome, Seen};
 use crate::register::{NEVER, ttl_ns};
-use crate::verdict::Violation;
+use crate::verdict::{Check, Violation};
 
 /// Checks every read of every key.
 pub fn check(history: &History, violations: &mut Vec<Violation>) {
@@ -22,7 +22,7 @@ pub fn check(history: &History, violations: &mut Vec<Violation>) {
             };
             if let Err(message) = key_writes.explains(seen, read.end_ns) {
                 let message = message + &owner_of(history, key, seen);
-                violations.push(Violation::of(key, message, vec![read.clone()]));
+                violations.push(accuse(key, message, vec![read.clone()]));
                 continue;
             }
             if read.level == Level::Strong {
@@ -31,6 +31,10 @@ pub fn check(history: &History, violations: &mut Vec<Violation>) {
             violations.extend(key_writes.check_weak(key, read, seen, error_ns));
         }
     }
+}
+
+fn accuse(key: &str, message: String, operations: Vec<Operation>) -> Violation {
+    Violation::of(Check::Reads, key, message, operations)
 }
 
 /// Whose value it is, if it belongs to another key.
@@ -173,12 +177,9 @@ impl<'a> Writes<'a> {
         seen: &Seen,
         error_ns: i64,
     ) -> Option<Violation> {
-        if let Some((put, expires_ns)) = self.expired(read, seen, error_ns) {
-            let message = format!(
-                "{:?} was shown although it had expired at {expires_ns} at the latest",
-                seen.value.as_deref().unwrap_or_default()
-            );
-            return Some(Violation::of(key, message, vec![put.clone(), read.clone()]));
+        let span_ns = (read.start_ns, read.end_ns);
+        if let Some((put, message)) = self.expired(seen, span_ns, error_ns) {
+            return Some(accuse(key, message, vec![put.clone(), read.clone()]));
         }
         let promised = match &read.level {
             Level::Bounded { max_staleness_ms } => Some(*max_staleness_ms),
@@ -190,11 +191,7 @@ impl<'a> Writes<'a> {
                 let message = format!(
                     "older than {bound_ms} ms before the request: a write was done by then"
                 );
-                return Some(Violation::of(
-                    key,
-                    message,
-                    vec![write.clone(), read.clone()],
-                ));
+                return Some(accuse(key, message, vec![write.clone(), read.clone()]));
             }
         }
         let Level::Session { token_of } = &read.level else {
@@ -211,7 +208,7 @@ impl<'a> Writes<'a> {
         };
         is_missed.then(|| {
             let message = "the session does not see what its token stands for".to_owned();
-            Violation::of(key, message, vec![write.clone(), read.clone()])
+            accuse(key, message, vec![write.clone(), read.clone()])
         })
     }
 
@@ -237,13 +234,14 @@ impl<'a> Writes<'a> {
         }
     }
 
-    /// When a value that was shown had expired at the latest, if that was before the read.
-    fn expired(
+    /// The put of a value that was shown between two instants although it had certainly expired before,
+    /// and that in words.
+    pub(crate) fn expired(
         &self,
-        read: &Operation,
         seen: &Seen,
+        (start_ns, end_ns): (i64, i64),
         error_ns: i64,
-    ) -> Option<(&'a Operation, i64)> {
+    ) -> Option<(&'a Operation, String)> {
         let put = *self.puts.get(seen.value.as_deref()?)?;
         let Action::Put { ttl_ms, .. } = &put.action else {
             return None;
@@ -255,11 +253,16 @@ impl<'a> Writes<'a> {
             let Action::Expire { ttl_ms, .. } = &expire.action else {
                 continue;
             };
-            if end_of(expire) >= put.start_ns && expire.start_ns <= read.end_ns {
+            if end_of(expire) >= put.start_ns && expire.start_ns <= end_ns {
                 latest_ns = latest_ns.max(until(expire, ttl_ms));
             }
         }
-        (read.start_ns > latest_ns.saturating_add(error_ns)).then_some((put, latest_ns))
+        (start_ns > latest_ns.saturating_add(error_ns)).then(|| {
+            let value = seen.value.as_deref().unwrap_or_default();
+            let message =
+                format!("{value:?} was shown although it had expired at {latest_ns} at the latest");
+            (put, message)
+        })
     }
 }
 

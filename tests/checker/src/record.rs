@@ -163,6 +163,9 @@ pub struct Scan {
     pub start_ns: i64,
     /// After its last row.
     pub end_ns: i64,
+    /// When it had to be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ns: Option<i64>,
     /// What all its keys begin with.
     pub prefix: String,
     /// Whether it came to its end; if not, only what it showed is checked.
@@ -172,6 +175,9 @@ pub struct Scan {
     pub level: Level,
     /// Keys and values in the order in which they came.
     pub rows: Vec<(String, String)>,
+    /// As an operation's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
 }
 
 /// A look at a database's clock.
@@ -209,4 +215,11 @@ pub struct Row {
     pub value: String,
     /// Whether the database's clock said that it lives.
     pub live: bool,
+    /// Whether this shard owns its slot. What lies elsewhere is no answer to any read.
+    #[serde(default = "yes")]
+    pub owned: bool,
+}
+
+fn yes() -> bool {
+    true
 }

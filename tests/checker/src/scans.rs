@@ -1,30 +1,36 @@
-//! Walks: each key that lives throughout is seen exactly once, nothing else is shown.
+//! Walks: each key that lives throughout is seen exactly once, nothing else is shown, and nothing that
+//! had expired before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::History;
 use crate::reads::{Writes, writes};
 use crate::record::{Level, Scan, Seen};
-use crate::verdict::Violation;
+use crate::verdict::{Check, Violation};
 
 /// Checks every walk.
 pub fn check(history: &History, violations: &mut Vec<Violation>) {
     if history.scans.is_empty() {
         return;
     }
-    let writes = writes(history);
+    let (writes, error_ns) = (writes(history), history.clock_error_ns());
     for scan in &history.scans {
-        one(scan, &writes, violations);
+        one(scan, &writes, error_ns, violations);
     }
 }
 
-fn one(scan: &Scan, writes: &BTreeMap<&str, Writes<'_>>, violations: &mut Vec<Violation>) {
+fn one(
+    scan: &Scan,
+    writes: &BTreeMap<&str, Writes<'_>>,
+    error_ns: i64,
+    violations: &mut Vec<Violation>,
+) {
     let accuse = |key: &str, message: String| {
         let message = format!(
             "scan {} of {:?} from {} to {}: {message}",
             scan.id, scan.prefix, scan.start_ns, scan.end_ns
         );
-        Violation::of(key, message, Vec::new())
+        Violation::of(Check::Scans, key, message, Vec::new())
     };
     let mut keys = BTreeSet::new();
     for (key, value) in &scan.rows {
@@ -45,6 +51,12 @@ fn one(scan: &Scan, writes: &BTreeMap<&str, Writes<'_>>, violations: &mut Vec<Vi
         };
         if let Err(message) = writes.explains(&seen, scan.end_ns) {
             violations.push(accuse(key, message));
+        } else if let Some((put, message)) =
+            writes.expired(&seen, (scan.start_ns, scan.end_ns), error_ns)
+        {
+            let mut violation = accuse(key, message);
+            violation.operations.push(put.clone());
+            violations.push(violation);
         } else if scan.level == Level::Strong
             && let Some(write) = writes.replaced_by(&seen, scan.start_ns)
         {

@@ -12,9 +12,38 @@ use crate::{audit, endings, reads, scans};
 /// Violations that are printed in full.
 const SHOWN_MAX: usize = 5;
 
+/// What found a violation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The search for an order of a key's operations.
+    Order,
+    /// [`reads`].
+    Reads,
+    /// [`scans`].
+    Scans,
+    /// [`audit`].
+    Audit,
+    /// [`endings`].
+    Endings,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Order => "order",
+            Self::Reads => "reads",
+            Self::Scans => "scans",
+            Self::Audit => "audit",
+            Self::Endings => "endings",
+        })
+    }
+}
+
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
+    /// What found it.
+    pub check: Check,
     /// The key it is about.
     pub key: String,
     /// What is wrong.
@@ -24,8 +53,9 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub(crate) fn of(key: &str, message: String, operations: Vec<Operation>) -> Self {
+    pub(crate) fn of(check: Check, key: &str, message: String, operations: Vec<Operation>) -> Self {
         Self {
+            check,
             key: key.to_owned(),
             message,
             operations,
@@ -44,8 +74,12 @@ pub struct Verdict {
     pub keys: usize,
     /// Walks that were checked.
     pub scans: usize,
+    /// Of these, those that came to their end.
+    pub scans_complete: usize,
     /// How exactly expiry could be checked.
     pub clock_error_ns: i64,
+    /// That was not exactly at all, and nobody stepped a clock: nothing is known of expiry.
+    pub clocks_drifted: bool,
     /// How requests ended.
     pub endings: Endings,
     /// Keys whose search met its bound: nothing is known of them.
@@ -57,7 +91,7 @@ pub struct Verdict {
 impl Verdict {
     /// Everything was decided, and nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.violations.is_empty() && self.undecided.is_empty()
+        self.violations.is_empty() && self.undecided.is_empty() && !self.clocks_drifted
     }
 }
 
@@ -73,6 +107,8 @@ pub struct Limits {
     pub search: Bounds,
     /// How long after its deadline a request may end.
     pub late_ns_max: i64,
+    /// How many of a hundred requests that nothing disturbed may end without a word of a router.
+    pub unanswered_percent_max: f64,
 }
 
 impl Default for Limits {
@@ -80,6 +116,7 @@ impl Default for Limits {
         Self {
             search: Bounds::default(),
             late_ns_max: endings::LATE_NS_MAX,
+            unanswered_percent_max: endings::UNANSWERED_PERCENT_MAX,
         }
     }
 }
@@ -92,11 +129,12 @@ pub fn check_within(history: &History, limits: &Limits) -> Verdict {
         operations: history.operations(),
         keys: history.keys.len(),
         scans: history.scans.len(),
+        scans_complete: history.scans.iter().filter(|one| one.is_complete).count(),
         clock_error_ns: error_ns,
+        clocks_drifted: history.clocks_drifted(),
         ..Verdict::default()
     };
     let violations = &mut verdict.violations;
-    verdict.endings = endings::check(history, limits.late_ns_max, violations);
     reads::check(history, violations);
     scans::check(history, violations);
     audit::check(history, violations);
@@ -117,10 +155,12 @@ pub fn check_within(history: &History, limits: &Limits) -> Verdict {
                     possible.join("; or ")
                 );
                 let part = shrink(&operations, at, error_ns);
-                violations.push(Violation::of(key, message, part));
+                violations.push(Violation::of(Check::Order, key, message, part));
             }
         }
     }
+    // Last: what is shown first is about data.
+    verdict.endings = endings::check(history, limits, violations);
     verdict
 }
 
@@ -166,27 +206,46 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} operations on {} keys and {} scans checked; expiry exact to {:.1} ms",
+            "{} operations on {} keys and {} scans checked, {} of them to the end; expiry exact to \
+             {:.1} ms",
             self.operations,
             self.keys,
             self.scans,
+            self.scans_complete,
             self.clock_error_ns as f64 / 1e6
         )?;
         let Endings {
             requests,
             late,
             excused,
+            undisturbed,
+            unanswered,
+            silenced,
         } = self.endings;
         writeln!(
             f,
             "{requests} requests with a deadline: {late} ended too long after it, \
              {excused} more while this machine stood still"
         )?;
+        writeln!(
+            f,
+            "{unanswered} unanswered by a router, of {undisturbed} that nothing disturbed; {silenced} \
+             of the others"
+        )?;
+        if self.clocks_drifted {
+            writeln!(f, "UNDECIDED: clocks drifted, and nobody stepped one")?;
+        }
         for key in self.undecided.iter().take(SHOWN_MAX) {
             writeln!(f, "UNDECIDED {key:?}: the search met its bound")?;
         }
         for violation in self.violations.iter().take(SHOWN_MAX) {
-            writeln!(f, "VIOLATION {:?}: {}", violation.key, violation.message)?;
+            let Violation {
+                check,
+                key,
+                message,
+                ..
+            } = violation;
+            writeln!(f, "VIOLATION ({check}) {key:?}: {message}")?;
             for operation in &violation.operations {
                 writeln!(f, "    {}", line(operation))?;
             }

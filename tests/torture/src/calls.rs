@@ -19,6 +19,12 @@ use crate::workload::Ask;
 /// How long a call that does not end by its deadline is waited for.
 const OVER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The Rust client's own reason of a read whose answer did not come: no router said so.
+const NO_ANSWER: &str = "NO_ANSWER";
+
+/// How a router's own words of an outcome that is unknown begin. The client's begin otherwise.
+const ROUTERS_WORDS: &str = "outcome unknown: ";
+
 /// How a worker asks.
 #[derive(Clone)]
 pub enum Way {
@@ -137,8 +143,14 @@ impl Ended {
 
     fn of_error(error: &Error) -> Self {
         match error {
-            Error::NotApplied { reason, .. } => Self::failed("UNAVAILABLE", reason),
-            Error::OutcomeUnknown { .. } => Self::failed("UNKNOWN", "OUTCOME_UNKNOWN"),
+            Error::NotApplied { reason, .. } if reason == NO_ANSWER => {
+                Self::failed("UNAVAILABLE", "")
+            }
+            Error::NotApplied { reason, .. } => Self::failed(code_of(reason), reason),
+            Error::OutcomeUnknown { message } if message.starts_with(ROUTERS_WORDS) => {
+                Self::failed("UNKNOWN", "OUTCOME_UNKNOWN")
+            }
+            Error::OutcomeUnknown { .. } => Self::failed("UNKNOWN", ""),
             Error::InvalidArgument { .. } => Self::failed("INVALID_ARGUMENT", "INVALID"),
             Error::Refused { code, reason, .. } => Self::failed(name(*code), reason),
         }
@@ -146,7 +158,16 @@ impl Ended {
 
     /// No answer, long after the deadline.
     pub fn never() -> Self {
-        Self::failed("DEADLINE_EXCEEDED", "")
+        Self::failed("NEVER", "")
+    }
+}
+
+/// The code that comes with a reason, which the client does not tell.
+fn code_of(reason: &str) -> &'static str {
+    match reason {
+        "QUEUE_FULL" | "ROUTER_FULL" => "RESOURCE_EXHAUSTED",
+        "DEADLINE_BEFORE_SENDING" | "READ_TIMED_OUT" => "DEADLINE_EXCEEDED",
+        _ => "UNAVAILABLE",
     }
 }
 

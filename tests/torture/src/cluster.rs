@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use freehold_checker::record::{Clock, Record, Row, Span};
+use freehold_checker::record::{Clock, Record};
 use freehold_tests::{
-    Engine, Login, Router, Server, ServerOptions, Shard, Sql, deploy, failover, replication,
+    Engine, Login, Router, Server, ServerOptions, Shard, deploy, failover, replication,
 };
 use tokio::sync::{Mutex, MutexGuard, RwLock};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::Result;
 use crate::journal::Journal;
@@ -17,9 +17,6 @@ use crate::link::{Link, Mode};
 use crate::moves::MOVERS;
 use crate::options::Kind;
 use crate::schedule::{Place, ROUTERS, SHARDS};
-
-/// What a cluster may take to be well again once everything is mended. Far above what it takes.
-const WELL_WITHIN: Duration = Duration::from_secs(90);
 
 /// A server's own disk: an empty one takes up to 200 MiB, and its binary logs grow from there.
 const DISK_MIB_MAX: u32 = 1_500;
@@ -310,73 +307,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until each replica has what its master has, and shows the same lasting rows.
-    pub async fn replicas_agree(&self, round: u64) -> Result<()> {
-        for shard in 0..SHARDS {
-            for rank in 1..=self.replicas {
-                self.replica_agrees(Place { shard, rank }, round).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn replica_agrees(&self, place: Place, round: u64) -> Result<()> {
-        let deadline = Instant::now() + WELL_WITHIN;
-        loop {
-            let master = self.server(Place::leader(place.shard)).await;
-            let copy = self.server(place).await;
-            replication::start(&copy).await?;
-            replication::wait_until_caught_up(&master, &copy).await?;
-            let theirs = lasting_rows(&copy, round).await?;
-            let ours = lasting_rows(&master, round).await?;
-            if ours == theirs {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(format!("{place} shows other rows than its master").into());
-            }
-            drop((master, copy));
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Reads every row of a round on every master.
-    pub async fn audit(&self, round: u64, journal: &Journal) -> Result<usize> {
-        let start_ns = journal.now_ns();
-        let mut count = 0;
-        for shard in 0..SHARDS {
-            let master = self.server(Place::leader(shard)).await;
-            let mut sql = master.connect().await?;
-            sql.run("SET SESSION time_zone = '+00:00'").await?;
-            let query = format!(
-                "SELECT `key`, value, expires_at > ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000) FROM store \
-                 WHERE {}",
-                of_round(round)
-            );
-            let rows: Vec<(Vec<u8>, Vec<u8>, bool)> = sql.rows(&query).await?;
-            count += rows.len();
-            journal.note_all(rows.into_iter().map(|(key, value, live)| {
-                Record::Row(Row {
-                    shard: ["a", "b"][shard].to_owned(),
-                    key: String::from_utf8_lossy(&key).into_owned(),
-                    // A dead row's value is nobody's business.
-                    value: if live {
-                        crate::workload::decode(&value)
-                    } else {
-                        String::new()
-                    },
-                    live,
-                })
-            }));
-        }
-        journal.note(Record::Audit(Span {
-            start_ns,
-            end_ns: journal.now_ns(),
-            what: format!("{count} rows"),
-        }));
-        Ok(count)
-    }
-
     /// Looks at the servers' clocks again and again. One that does not answer is left out.
     pub async fn watch_the_clocks(&self, journal: &Journal) {
         loop {
@@ -439,21 +369,6 @@ async fn look_at_clock(server: &Server, journal: &Journal) -> Result<Clock> {
         after_ns: journal.now_ns(),
         database_ms,
     })
-}
-
-async fn lasting_rows(server: &Server, round: u64) -> Result<Vec<(Vec<u8>, u64)>> {
-    let mut sql: Sql = server.connect().await?;
-    let query = format!(
-        "SELECT `key`, version FROM store WHERE expires_at = {} AND {} ORDER BY slot, `key`",
-        i64::MAX,
-        of_round(round)
-    );
-    Ok(sql.rows(&query).await?)
-}
-
-/// The condition for keys of a round.
-fn of_round(round: u64) -> String {
-    format!("(`key` LIKE 'r{round}:%' OR `key` LIKE '{{r{round}}}:%')")
 }
 
 fn address(port: u16) -> SocketAddr {

@@ -22,16 +22,19 @@ const ROWS_AT_ONCE: usize = 100;
 /// How long rows are held locked behind the change of the fence: well below what a write waits.
 const HELD: Duration = Duration::from_millis(200);
 
+/// How both servers call a deadlock, and how many are too many.
+const DEADLOCK: &str = "ERROR 1213 ";
+const DEADLOCKS_MAX: u32 = 10;
+
 /// Names as the config has them.
 pub const NAMES: [&str; 2] = ["a", "b"];
 
 /// A row as it lies: slot, key, value, version, expiry.
 type Row = (u16, Vec<u8>, Vec<u8>, u64, i64);
 
-/// Gives what `from` owns of the slots from `first` on to the other shard.
-pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<()> {
-    // It takes what is fenced for its own.
-    let _owners = cluster.owners.lock().await;
+/// Gives some of what `from` owns, from slot `first` on, to the other shard. Whether it owned any. It
+/// takes what is fenced for its own: the caller has [`Cluster::owners`].
+pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<bool> {
     // In one order, so that two hand-overs do not wait for each other.
     let mut masters = Vec::new();
     for shard in 0..2 {
@@ -42,22 +45,23 @@ pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<()>
     let mut draw = || random.random::<u64>() >> 1;
     let (mut old, mut new) = (connect(&masters[from]).await?, connect(&masters[to]).await?);
 
-    let holder = hold_rows(&masters[from], first).await?;
-    let last = first.saturating_add(SLOTS_MAX - 1);
+    let slots = owned(&mut old, first, SLOTS_MAX).await?;
+    if slots.is_empty() {
+        return Ok(false);
+    }
+    let slots = condition(&slots);
+    let holder = hold_rows(&masters[from], &slots).await?;
     let fence = change(
         draw() ^ now_number(&mut old).await?,
         &format!(
             "UPDATE slots SET state = 'fenced', since_epoch = (SELECT epoch FROM shard) \
-             WHERE state = 'owned' AND slot BETWEEN {first} AND {last}"
+             WHERE state = 'owned' AND {slots}"
         ),
     );
-    old.run(&fence).await?;
+    run(&mut old, &fence).await?;
     let moved: Vec<(u16, u64)> = old
         .rows("SELECT slot, slot_epoch FROM slots WHERE state = 'fenced'")
         .await?;
-    if moved.is_empty() {
-        return Ok(());
-    }
     copy(&mut old, &mut new).await?;
 
     let farewell = change(
@@ -68,7 +72,7 @@ pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<()>
             NAMES[to]
         ),
     );
-    old.run(&farewell).await?;
+    run(&mut old, &farewell).await?;
     let claims: Vec<String> = moved
         .iter()
         .map(|(slot, slot_epoch)| {
@@ -84,10 +88,43 @@ pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<()>
             claims.join(", ")
         ),
     );
-    new.run(&claim).await?;
+    run(&mut new, &claim).await?;
     drop(holder.await);
     let clean_up = "DELETE s FROM store s JOIN slots o ON o.slot = s.slot WHERE o.state = 'gone'";
-    Ok(old.run(clean_up).await?)
+    run(&mut old, clean_up).await?;
+    Ok(true)
+}
+
+/// Slots that a master owns, in order: at most so many from `first` on, or from the lowest where there
+/// are none.
+pub async fn owned(sql: &mut Sql, first: u16, slots_max: u16) -> Result<Vec<u16>> {
+    let from = |first: u16| {
+        format!(
+            "SELECT slot FROM slots WHERE state = 'owned' AND slot >= {first} ORDER BY slot \
+             LIMIT {slots_max}"
+        )
+    };
+    let slots: Vec<u16> = sql.rows(&from(first)).await?;
+    if slots.is_empty() {
+        return Ok(sql.rows(&from(0)).await?);
+    }
+    Ok(slots)
+}
+
+/// The same in as few ranges as there are.
+pub fn ranges(slots: &[u16]) -> Vec<(u16, u16)> {
+    let parts = slots.chunk_by(|one, next| next.checked_sub(*one) == Some(1));
+    parts
+        .filter_map(|part| Some((*part.first()?, *part.last()?)))
+        .collect()
+}
+
+fn condition(slots: &[u16]) -> String {
+    let parts = ranges(slots).into_iter();
+    let parts: Vec<String> = parts
+        .map(|(first, last)| format!("slot BETWEEN {first} AND {last}"))
+        .collect();
+    format!("({})", parts.join(" OR "))
 }
 
 async fn connect(server: &Server) -> Result<Sql> {
@@ -105,6 +142,17 @@ fn change(stamp: u64, what: &str) -> String {
     )
 }
 
+/// Runs one transaction, again where it met the sweeper's in a deadlock: nothing was applied then.
+async fn run(sql: &mut Sql, transaction: &str) -> Result<()> {
+    for _ in 0..DEADLOCKS_MAX {
+        match sql.run(transaction).await {
+            Err(error) if error.to_string().contains(DEADLOCK) => {}
+            ended => return Ok(ended?),
+        }
+    }
+    Ok(sql.run(transaction).await?)
+}
+
 /// A number that differs from call to call: a stamp never comes back.
 async fn now_number(sql: &mut Sql) -> Result<u64> {
     Ok(sql
@@ -113,10 +161,9 @@ async fn now_number(sql: &mut Sql) -> Result<u64> {
 }
 
 /// Locks every row of the slots, and lets go of them after a while.
-async fn hold_rows(server: &Server, first: u16) -> Result<JoinHandle<()>> {
+async fn hold_rows(server: &Server, slots: &str) -> Result<JoinHandle<()>> {
     let mut sql = connect(server).await?;
-    let last = first.saturating_add(SLOTS_MAX - 1);
-    let rows = format!("SELECT 1 FROM store WHERE slot BETWEEN {first} AND {last} FOR UPDATE");
+    let rows = format!("SELECT 1 FROM store WHERE {slots} FOR UPDATE");
     sql.run("BEGIN").await?;
     let _: Vec<u8> = sql.rows(&rows).await?;
     // Writes come to wait behind them.

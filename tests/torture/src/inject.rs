@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::failover::{Back, fail_over};
 use crate::handover::hand_over;
 use crate::journal::Journal;
-use crate::link::Mode;
+use crate::link::{Link, Mode};
 use crate::moves::{Moving, move_slots};
 use crate::schedule::{Blow, Fault, Place, Planned, Stall};
 
@@ -31,8 +31,14 @@ const STORES_WITHIN: Duration = Duration::from_secs(5);
 const CLOCK_SEEN_WITHIN: Duration = Duration::from_millis(1_200);
 
 /// Breaks what is planned at its time, and mends it. The span that is noted is as long as it took.
-pub async fn inject(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<()> {
+/// Whether it had an effect: a slow network that carried nothing meanwhile has none.
+pub async fn inject(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<bool> {
     sleep(planned.at).await;
+    // Whoever changes owners waits for the one before, whose time is its own.
+    let _owners = match planned.fault {
+        Fault::Handover(..) | Fault::Move(..) => Some(cluster.owners.lock().await),
+        _ => None,
+    };
     let start_ns = journal.now_ns();
     let done = timeout(MENDED_WITHIN, act(cluster, journal, planned)).await;
     let done = done.unwrap_or_else(|_| Err(format!("not over within {MENDED_WITHIN:?}").into()));
@@ -44,9 +50,45 @@ pub async fn inject(cluster: &Cluster, journal: &Journal, planned: &Planned) -> 
     done.map_err(|error| format!("{}: {error}", planned.fault).into())
 }
 
-async fn act(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<()> {
+/// Whether it had an effect.
+async fn act(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<bool> {
     let lasts = planned.lasts;
     match planned.fault {
+        Fault::Network(router, place, mode) => {
+            let _open = cluster.networks[place.shard].read().await;
+            return Ok(hurt(cluster.link(router, place), mode, lasts).await);
+        }
+        Fault::Clients(router, mode) => {
+            return Ok(hurt(cluster.client_link(router), mode, lasts).await);
+        }
+        Fault::Handover(shard, first) => return hand_over(cluster, shard, first).await,
+        Fault::Move(to, first, router, blow, cancels) => {
+            let moving = Moving {
+                to,
+                first,
+                router,
+                blow,
+                cancels,
+            };
+            return move_slots(cluster, moving, lasts).await;
+        }
+        fault => strike(cluster, journal, fault, lasts).await?,
+    }
+    Ok(true)
+}
+
+/// Whether anything was sent over it meanwhile.
+async fn hurt(link: &Link, mode: Mode, lasts: Duration) -> bool {
+    let before = link.touched();
+    link.set(mode);
+    sleep(lasts).await;
+    link.set(Mode::Open);
+    link.touched() > before
+}
+
+/// What always has an effect.
+async fn strike(cluster: &Cluster, journal: &Journal, fault: Fault, lasts: Duration) -> Result<()> {
+    match fault {
         Fault::Router(router, blow) => {
             strike_router(&mut *cluster.router(router).lock().await, blow, lasts).await
         }
@@ -71,25 +113,6 @@ async fn act(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<
             let replica = cluster.server(place).await;
             keep_behind(&replica, stall, lasts).await
         }
-        Fault::Network(router, place, mode) => {
-            let _open = cluster.networks[place.shard].read().await;
-            let link = cluster.link(router, place);
-            link.set(mode);
-            sleep(lasts).await;
-            link.set(Mode::Open);
-            Ok(())
-        }
-        Fault::Handover(shard, first) => hand_over(cluster, shard, first).await,
-        Fault::Move(to, first, router, blow, cancels) => {
-            let moving = Moving {
-                to,
-                first,
-                router,
-                blow,
-                cancels,
-            };
-            move_slots(cluster, moving, lasts).await
-        }
         Fault::FullDisk(place) => fill_disk(&mut *cluster.server(place).await, place, lasts).await,
         Fault::SlowDisk(place) => {
             let mut server = cluster.server(place).await;
@@ -113,12 +136,8 @@ async fn act(cluster: &Cluster, journal: &Journal, planned: &Planned) -> Result<
             let back = Back { is_open, lasts };
             fail_over(cluster, shard, cause, back).await
         }
-        Fault::Clients(router, mode) => {
-            let link = cluster.client_link(router);
-            link.set(mode);
-            sleep(lasts).await;
-            link.set(Mode::Open);
-            Ok(())
+        Fault::Network(..) | Fault::Clients(..) | Fault::Handover(..) | Fault::Move(..) => {
+            unreachable!("these may have none")
         }
     }
 }
@@ -137,8 +156,9 @@ async fn strike_router(router: &mut Router, blow: Blow, lasts: Duration) -> Resu
         }
     }
     sleep(lasts).await;
-    // Another fault may keep a shard from coming up.
-    Ok(router.launch()?)
+    router.launch()?;
+    // That it answers is enough: another fault may keep a shard from coming up.
+    Ok(router.wait_for_health("any answer", |_, _| true).await?)
 }
 
 async fn strike_server(server: &mut Server, blow: Blow, lasts: Duration) -> Result<()> {

@@ -13,8 +13,9 @@
 //! - [`workload`]: what a worker asks next, also drawn from the seed; [`worker`] asks it by
 //!   [`calls`], single methods and batches or through the Rust client, keeps its session's tokens in
 //!   [`sessions`], where others take them up, and writes each answer into the [`journal`].
-//! - [`round`]: workers and faults at once, then everything mended, an audit by SQL, and the
-//!   checker's verdict. A run is as many rounds as fit its time, on keys of their own.
+//! - [`round`]: workers and faults at once, then everything mended, an [`audit`] by SQL, and the
+//!   checker's verdict. A run is as many rounds as fit its time, on keys of their own; [`totals`]
+//!   counts all of it.
 //!
 //! Beside it, without faults: [`overload`] asks ten times as much as a router can serve, [`soak`] uses
 //! it for a long time; both by [`callers`], and look with [`gauge`] at what it takes. [`moving`]
@@ -23,6 +24,7 @@
 //! To add a consistency level, give [`workload::Level`] a variant and [`worker`] its request; to add
 //! a fault, give [`schedule::Fault`] a variant and [`inject`] its deed.
 
+pub mod audit;
 pub mod callers;
 pub mod calls;
 pub mod cluster;
@@ -40,6 +42,7 @@ pub mod round;
 pub mod schedule;
 pub mod sessions;
 pub mod soak;
+pub mod totals;
 pub mod worker;
 pub mod workload;
 
@@ -49,7 +52,8 @@ use rand::{
 };
 
 pub use options::{Kind, Options};
-pub use round::{Totals, run};
+pub use round::run;
+pub use totals::Totals;
 
 /// Whatever went wrong, in words.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

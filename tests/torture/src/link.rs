@@ -1,6 +1,8 @@
 //! A network between two programs that can be slow, one-way, cut or gone.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use freehold_tests::Port;
@@ -43,6 +45,16 @@ impl Mode {
             _ => false,
         }
     }
+
+    /// Whether a piece that is sent now does not arrive as it would over an open network.
+    fn touches(self, is_request: bool) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Slow(_) | Self::Narrow(_) | Self::Gone => true,
+            Self::CutReplies => !is_request,
+            Self::KeepRequests | Self::KeepReplies | Self::KeepAll => self.keeps(is_request),
+        }
+    }
 }
 
 /// A port of this machine that leads to another one.
@@ -50,7 +62,21 @@ impl Mode {
 pub struct Link {
     port: Port,
     mode: watch::Sender<Mode>,
+    touched: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
+}
+
+/// What each connection sees of its link.
+#[derive(Clone)]
+struct Line {
+    mode: watch::Receiver<Mode>,
+    touched: Arc<AtomicU64>,
+}
+
+impl Line {
+    fn touch(&self) {
+        self.touched.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Link {
@@ -59,10 +85,16 @@ impl Link {
         let port = Port::claim()?;
         let listener = TcpListener::bind(port.address()).await?;
         let (mode, seen) = watch::channel(Mode::Open);
+        let touched = Arc::new(AtomicU64::new(0));
+        let line = Line {
+            mode: seen,
+            touched: touched.clone(),
+        };
         Ok(Self {
             port,
             mode,
-            accepting: tokio::spawn(accept(listener, target, seen)),
+            touched,
+            accepting: tokio::spawn(accept(listener, target, line)),
         })
     }
 
@@ -75,6 +107,11 @@ impl Link {
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    /// How many pieces, and connections, did not go as over an open network.
+    pub fn touched(&self) -> u64 {
+        self.touched.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Link {
@@ -84,14 +121,16 @@ impl Drop for Link {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn accept(listener: TcpListener, target: SocketAddr, line: Line) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((near, _)) = accepted else { continue };
-                if *mode.borrow() != Mode::Gone {
-                    connections.spawn(connect(near, target, mode.clone()));
+                if *line.mode.borrow() == Mode::Gone {
+                    line.touch();
+                } else {
+                    connections.spawn(connect(near, target, line.clone()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -99,24 +138,24 @@ async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver
     }
 }
 
-async fn connect(near: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn connect(near: TcpStream, target: SocketAddr, line: Line) {
     // Who connects to nothing is hung up on.
     let Ok(far) = TcpStream::connect(target).await else {
         return;
     };
     drop(near.set_nodelay(true));
     drop(far.set_nodelay(true));
-    let mut until_gone = mode.clone();
+    let mut until_gone = line.mode.clone();
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     let both = async {
         tokio::try_join!(
-            carry(from_near, to_far, true, mode.clone()),
-            carry(from_far, to_near, false, mode)
+            carry(from_near, to_far, true, line.clone()),
+            carry(from_far, to_near, false, line.clone())
         )
     };
     tokio::select! {
         _ = both => {}
-        _ = until_gone.wait_for(|mode| *mode == Mode::Gone) => {}
+        _ = until_gone.wait_for(|mode| *mode == Mode::Gone) => line.touch(),
     }
 }
 
@@ -125,24 +164,27 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     is_request: bool,
-    mut mode: watch::Receiver<Mode>,
+    mut line: Line,
 ) -> Result<(), ()> {
     let mut buffer = vec![0; 32 << 10];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
-        let now = *mode.borrow();
+        let now = *line.mode.borrow();
+        if count > 0 && now.touches(is_request) {
+            line.touch();
+        }
         match now {
             Mode::Slow(pause) => sleep(pause).await,
             Mode::Narrow(bytes) => {
                 let share = count as f64 / f64::from(bytes);
                 // The rest of it goes at once when this is over.
-                drop(timeout(Duration::from_secs_f64(share), mode.changed()).await);
+                drop(timeout(Duration::from_secs_f64(share), line.mode.changed()).await);
             }
             Mode::CutReplies if !is_request && count > 0 => return Err(()),
             _ => {}
         }
         // It ends only with the link itself.
-        let opened = mode.wait_for(|mode| !mode.keeps(is_request)).await;
+        let opened = line.mode.wait_for(|mode| !mode.keeps(is_request)).await;
         opened.map_err(drop)?;
         if count == 0 {
             // The other direction goes on: an answer may still be on its way.

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::Result;
 use crate::cluster::Cluster;
-use crate::handover::NAMES;
+use crate::handover::{NAMES, owned, ranges};
 use crate::schedule::{Blow, Place, SHARDS};
 
 /// Slots of one move, at most: a few batches of a mover.
@@ -42,10 +42,22 @@ pub struct Moving {
     pub cancels: bool,
 }
 
-/// Moves slots, strikes the mover after a while, and brings the move to its end.
-pub async fn move_slots(cluster: &Cluster, moving: Moving, after: Duration) -> Result<()> {
-    let _owners = cluster.owners.lock().await;
-    let slots = format!("{}-{}", moving.first, moving.first + SLOTS_MAX - 1);
+/// Moves some of what the other shard owns, from a slot on, strikes the mover after a while, and brings
+/// the move to its end. Whether there was anything to move, and the blow met the mover while it ran.
+/// The caller has [`Cluster::owners`].
+pub async fn move_slots(cluster: &Cluster, moving: Moving, after: Duration) -> Result<bool> {
+    let slots = {
+        let source = cluster.server(Place::leader(1 - moving.to)).await;
+        owned(&mut source.connect().await?, moving.first, SLOTS_MAX).await?
+    };
+    if slots.is_empty() {
+        return Ok(false);
+    }
+    let slots: Vec<String> = ranges(&slots)
+        .into_iter()
+        .map(|(first, last)| format!("{first}-{last}"))
+        .collect();
+    let slots = slots.join(",");
     let mut mover = begin(
         cluster,
         moving.router,
@@ -57,9 +69,11 @@ pub async fn move_slots(cluster: &Cluster, moving: Moving, after: Duration) -> R
             // Something else broke.
             end(cluster, moving.router, false).await?;
         }
-        return Ok(());
+        nothing_is_left(cluster).await?;
+        return Ok(true);
     };
     sleep(after).await;
+    let ran = mover.is_running();
     match blow {
         Blow::Kill => mover.kill(),
         // What Ctrl-C does.
@@ -75,7 +89,8 @@ pub async fn move_slots(cluster: &Cluster, moving: Moving, after: Duration) -> R
         // It may have been through before.
         mover.wait(ENDS_WITHIN).await?;
     }
-    nothing_is_left(cluster).await
+    nothing_is_left(cluster).await?;
+    Ok(ran)
 }
 
 async fn begin(cluster: &Cluster, router: usize, arguments: &[&str]) -> Result<Process> {
@@ -102,7 +117,7 @@ async fn end(cluster: &Cluster, router: usize, cancels: bool) -> Result<()> {
 }
 
 /// Whatever became of a move: no slot is on its way, and no key is logged.
-async fn nothing_is_left(cluster: &Cluster) -> Result<()> {
+pub async fn nothing_is_left(cluster: &Cluster) -> Result<()> {
     for shard in 0..SHARDS {
         // Whoever breaks it mends it before.
         let master = cluster.server(Place::leader(shard)).await;

@@ -37,6 +37,10 @@ pub struct Options {
     /// still meanwhile does not count.
     #[arg(long, default_value_t = 100)]
     pub late_ms_max: i64,
+    /// How many of a hundred requests may end without a word of a router, while nothing is broken
+    /// between the two and this machine does not stand still.
+    #[arg(long, default_value_t = freehold_checker::endings::UNANSWERED_PERCENT_MAX)]
+    pub unanswered_percent_max: f64,
     /// Where a failed round's history and timeline go.
     #[arg(long, default_value = "target/torture")]
     pub out: PathBuf,
@@ -126,14 +130,16 @@ impl Options {
         let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
         let mut command = format!(
             "cargo run -p freehold-torture -- --seed {seed} --engine {} --seconds {} \
-             --round-seconds {} --faults {} --unary {} --pipelined {} --late-ms-max {}",
+             --round-seconds {} --faults {} --unary {} --pipelined {} --late-ms-max {} \
+             --unanswered-percent-max {}",
             self.engine,
             self.seconds,
             self.round_seconds,
             names.join(","),
             self.unary,
             self.pipelined,
-            self.late_ms_max
+            self.late_ms_max,
+            self.unanswered_percent_max
         );
         if let Some(bug) = &self.bug {
             command += &format!(" --bug {bug}");

@@ -1,15 +1,14 @@
 //! Workers and faults at once, then everything mended, an audit, and the verdict.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_checker::record::{Action, Level, Operation, Outcome, Record, Run};
+use freehold_checker::record::{Record, Run};
 use freehold_checker::verdict::check_within;
-use freehold_checker::{History, Limits, Verdict, timeline};
+use freehold_checker::{History, Limits, timeline};
 use freehold_client::{Client, ClientOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinSet;
@@ -17,7 +16,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::Result;
 use crate::calls::{Stub, Way};
 use crate::cluster::{Cluster, Plan};
 use crate::inject::inject;
@@ -25,36 +23,9 @@ use crate::journal::Journal;
 use crate::options::{Kind, Options};
 use crate::schedule::draw;
 use crate::sessions::{Known, Shared};
+use crate::totals::{Injected, Totals};
 use crate::worker::Worker;
-
-/// What a run came to.
-#[derive(Debug, Clone, Default)]
-pub struct Totals {
-    /// Rounds.
-    pub rounds: u64,
-    /// Operations that were checked.
-    pub operations: usize,
-    /// Walks that were checked.
-    pub scans: usize,
-    /// Rows that the audits read.
-    pub rows: usize,
-    /// Operations by how they ended: applied, not applied, unknown.
-    pub outcomes: [u64; 3],
-    /// Reads that a replica answered.
-    pub by_replica: u64,
-    /// Answered reads by their level.
-    pub reads: BTreeMap<String, u64>,
-    /// Faults by family.
-    pub faults: BTreeMap<String, u64>,
-    /// How failed requests ended.
-    pub statuses: BTreeMap<String, u64>,
-    /// Requests that were late while this machine stood still.
-    pub excused: u64,
-    /// Which kinds of faults this machine does not allow, and why.
-    pub unavailable: Vec<String>,
-    /// The first verdict that was not clean, and where its history is.
-    pub failure: Option<(Verdict, PathBuf)>,
-}
+use crate::{Error, Result};
 
 /// Runs rounds until the time is up, or one is not clean.
 ///
@@ -108,7 +79,7 @@ async fn round(
     seed: u64,
     round: u64,
     round_seed: u64,
-) -> Result<(Vec<Record>, BTreeMap<String, u64>)> {
+) -> Result<(Vec<Record>, Injected)> {
     let mut random = StdRng::seed_from_u64(round_seed);
     let journal = Arc::new(Journal::default());
     journal.note(Record::Run(Run {
@@ -128,17 +99,20 @@ async fn round(
     for worker in workers_of(cluster, options, &journal, round, &mut random).await? {
         workers.spawn(worker.run(stop.clone()));
     }
-    let mut faults = BTreeMap::new();
     let mut injecting = JoinSet::new();
     for planned in planned {
-        *faults.entry(planned.fault.family()).or_default() += 1;
         let (cluster, journal) = (cluster.clone(), journal.clone());
-        injecting.spawn(async move { inject(&cluster, &journal, &planned).await });
+        injecting.spawn(async move {
+            let had_effect = inject(&cluster, &journal, &planned).await?;
+            Ok::<_, Error>((planned.fault.family(), had_effect))
+        });
     }
     tokio::time::sleep(length).await;
     // Whatever is broken is mended before the last requests.
+    let mut faults = Injected::default();
     while let Some(injected) = injecting.join_next().await {
-        injected??;
+        let (family, had_effect) = injected??;
+        faults.count(family, had_effect);
     }
     cluster.become_well().await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -148,6 +122,7 @@ async fn round(
     }
     watching.shutdown().await;
     cluster.replicas_agree(round).await?;
+    cluster.slots_have_owners().await?;
     cluster.audit(round, &journal).await?;
     Ok((journal.take(), faults))
 }
@@ -198,30 +173,10 @@ async fn workers_of(
 /// Checks a history, counts it, and keeps it if it is not clean. What came of it, in words.
 fn judge(
     options: &Options,
-    (records, faults): (Vec<Record>, BTreeMap<String, u64>),
+    (records, injected): (Vec<Record>, Injected),
     totals: &mut Totals,
 ) -> Result<String> {
-    for record in &records {
-        match record {
-            Record::Operation(one) => {
-                let place = match one.outcome {
-                    Outcome::Applied => 0,
-                    Outcome::NotApplied => 1,
-                    Outcome::Unknown => 2,
-                };
-                totals.outcomes[place] += 1;
-                totals.by_replica += u64::from(one.by_replica);
-                if matches!(one.action, Action::Get { seen: Some(_) }) {
-                    *totals.reads.entry(level(one)).or_default() += 1;
-                }
-                if !one.status.is_empty() {
-                    *totals.statuses.entry(one.status.clone()).or_default() += 1;
-                }
-            }
-            Record::Row(_) => totals.rows += 1,
-            _ => {}
-        }
-    }
+    totals.add_records(&records);
     let text = if options.keep {
         Some(as_lines(&records)?)
     } else {
@@ -231,22 +186,17 @@ fn judge(
     let began = Instant::now();
     let limits = Limits {
         late_ns_max: options.late_ms_max.saturating_mul(1_000_000),
+        unanswered_percent_max: options.unanswered_percent_max,
         ..Limits::default()
     };
     let verdict = check_within(&history, &limits);
     let took = began.elapsed();
-    let injected: u64 = faults.values().sum();
-    for (family, count) in faults {
-        *totals.faults.entry(family).or_default() += count;
-    }
     let folder = options
         .out
         .join(format!("{}-{}", history.run.seed, totals.rounds));
-    totals.rounds += 1;
-    totals.operations += verdict.operations;
-    totals.scans += verdict.scans;
-    totals.excused += verdict.endings.excused;
-    let mut words = format!("{injected} faults; checked in {took:.1?}: {verdict}");
+    totals.add_verdict(&verdict);
+    let mut words = format!("{injected}; checked in {took:.1?}: {verdict}");
+    totals.injected.add(injected);
     if !verdict.is_clean() || text.is_some() {
         let text = text.map_or_else(|| as_lines(&records), Ok)?;
         fs::create_dir_all(&folder)?;
@@ -260,23 +210,6 @@ fn judge(
         totals.failure = Some((verdict, folder));
     }
     Ok(words)
-}
-
-/// The level of a read, and who answered it.
-fn level(read: &Operation) -> String {
-    let level = match &read.level {
-        Level::Strong => "STRONG",
-        Level::Eventual => "EVENTUAL",
-        Level::Bounded { .. } => "BOUNDED_STALENESS",
-        Level::Session { token_of: None } => "SESSION of other keys",
-        Level::Session { .. } => "SESSION",
-    };
-    let by = if read.by_replica {
-        "replicas"
-    } else {
-        "masters"
-    };
-    format!("{level} by {by}")
 }
 
 fn as_lines(records: &[Record]) -> Result<Vec<u8>> {
@@ -294,34 +227,4 @@ async fn keep_logs(cluster: &Cluster, folder: &Path) -> Result<()> {
         fs::write(folder.join(format!("{name}.log")), log)?;
     }
     Ok(())
-}
-
-impl Totals {
-    /// All of it, for people.
-    pub fn words(&self) -> String {
-        let [applied, not_applied, unknown] = self.outcomes;
-        let injected: u64 = self.faults.values().sum();
-        let mut text = format!(
-            "{} rounds, {} operations ({applied} applied or answered, {not_applied} not applied, \
-             {unknown} unknown or unanswered; {} answered by replicas), {} scans, {} rows audited, \
-             {injected} faults, {} late while this machine stood still\n",
-            self.rounds, self.operations, self.by_replica, self.scans, self.rows, self.excused
-        );
-        for words in &self.unavailable {
-            text += &format!("{words}\n");
-        }
-        let parts = [
-            ("faults", &self.faults),
-            ("answered reads", &self.reads),
-            ("failed", &self.statuses),
-        ];
-        for (title, counts) in parts {
-            let counts: Vec<String> = counts
-                .iter()
-                .map(|(what, n)| format!("{what} {n}"))
-                .collect();
-            text += &format!("{title}: {}\n", counts.join(", "));
-        }
-        text
-    }
 }

@@ -90,10 +90,10 @@ pub enum Fault {
     Network(usize, Place, Mode),
     /// The network from all clients to a router.
     Clients(usize, Mode),
-    /// A shard gives slots, from this one on, to the other.
+    /// A shard gives slots that it owns then, from this one on, to the other.
     Handover(usize, u16),
-    /// The command moves slots, from this one on, to a shard, with the config of a router; what
-    /// becomes of the mover, and whether the move is taken back then.
+    /// The command moves slots that the other shard owns then, from this one on, to a shard, with the
+    /// config of a router; what becomes of the mover, and whether the move is taken back then.
     Move(usize, u16, usize, Option<Blow>, bool),
     /// A server's disk is full.
     FullDisk(Place),

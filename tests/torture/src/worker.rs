@@ -66,7 +66,14 @@ impl Worker {
             (Ask::BatchGet { keys, level }, Way::Unary(_)) => {
                 self.batch_get(keys, level, within).await
             }
-            (Ask::Scan { prefix, level }, Way::Unary(_)) => self.scan(prefix, level).await,
+            (
+                Ask::Scan {
+                    prefix,
+                    level,
+                    page_size,
+                },
+                Way::Unary(_),
+            ) => self.scan(prefix, level, page_size).await,
             (Ask::Burst { asks }, _) => self.burst(asks, within).await,
             // The Rust client's batches are the same calls.
             (Ask::BatchWrite { .. } | Ask::BatchGet { .. } | Ask::Scan { .. }, _) => true,
@@ -152,24 +159,34 @@ impl Worker {
         self.end_all(operations, all)
     }
 
-    async fn scan(&mut self, prefix: String, level: Level) -> bool {
+    async fn scan(&mut self, prefix: String, level: Level, page_size: u32) -> bool {
         let Way::Unary(stub) = &self.way else {
             return true;
         };
-        let (id, start_ns) = (self.journal.id(), self.journal.now_ns());
-        let read = consistency(level, &self.known);
-        let mut stub = stub.clone();
-        let (rows, is_complete) = unary::scan(&mut stub, &prefix, &read, SCAN_WITHIN).await;
+        let (id, now) = (self.journal.id(), Instant::now());
+        let walk = unary::Walk {
+            prefix,
+            read: consistency(level, &self.known),
+            page_size,
+            within: SCAN_WITHIN,
+        };
+        let walked = unary::scan(&mut stub.clone(), &walk).await;
+        let is_lost = is_lost(&walked.status);
         self.journal.note(Record::Scan(Scan {
             id,
-            start_ns,
+            start_ns: self.journal.at_ns(now),
             end_ns: self.journal.now_ns(),
-            prefix,
-            is_complete,
+            deadline_ns: Some(self.journal.at_ns(now + SCAN_WITHIN)),
+            prefix: walk.prefix,
+            is_complete: walked.is_complete,
             level: recorded(level, &self.known, ""),
-            rows,
+            rows: walked.rows,
+            status: walked.status,
         }));
-        is_complete
+        if is_lost {
+            self.shared.forget(&mut self.known);
+        }
+        walked.is_complete
     }
 
     fn begin(&self, ask: &Ask, name: &str, via: &str, within: Duration) -> Operation {
@@ -290,6 +307,11 @@ struct Ending {
     floor: Option<(String, u64)>,
 }
 
+/// Whether a failover lost what the session's token stands for.
+fn is_lost(status: &str) -> bool {
+    status.ends_with("SESSION_LOST")
+}
+
 /// Writes down how a request ended.
 fn end(journal: &Journal, mut operation: Operation, ended: Ended) -> Ending {
     operation.end_ns = journal.now_ns();
@@ -310,7 +332,7 @@ fn end(journal: &Journal, mut operation: Operation, ended: Ended) -> Ending {
     };
     let ending = Ending {
         is_well,
-        is_lost: operation.status.ends_with("SESSION_LOST"),
+        is_lost: is_lost(&operation.status),
         token: ended.token,
         floor: replaces.then(|| (operation.key.clone(), operation.id)),
     };

@@ -78,6 +78,8 @@ pub enum Ask {
         prefix: String,
         /// How fresh.
         level: Level,
+        /// Rows of one call; 0 is all.
+        page_size: u32,
     },
     /// Several requests to one key at once, through one stream.
     Burst {
@@ -117,6 +119,14 @@ fn level(random: &mut StdRng) -> Level {
         3..6 => Level::Bounded(random.random_range(20..3_000)),
         6..10 => Level::Session,
         _ => Level::Strong,
+    }
+}
+
+/// Half of the walks go on from page to page.
+fn page_size(random: &mut StdRng) -> u32 {
+    match random.random_bool(0.5) {
+        true => random.random_range(8..100),
+        false => 0,
     }
 }
 
@@ -161,6 +171,7 @@ pub fn next(random: &mut StdRng, round: u64, has_stream: bool) -> Ask {
                 format!("{{r{round}}}:")
             },
             level: level(random),
+            page_size: page_size(random),
         },
         1..8 => Ask::BatchWrite {
             keys: different(random, round)

@@ -28,6 +28,9 @@ async fn short(engine: &str) -> Result<()> {
         "3",
         "--late-ms-max",
         "3000",
+        // As well as how many get no answer at all in time.
+        "--unanswered-percent-max",
+        "10",
         "--faults",
         faults,
     ];
@@ -41,10 +44,14 @@ async fn short(engine: &str) -> Result<()> {
     // Otherwise it has shown nothing.
     assert!(totals.outcomes[0] > 100, "{}", totals.words());
     assert!(
-        !totals.faults.is_empty() && totals.rows > 0,
+        !totals.injected.faults.is_empty() && totals.rows > 0,
         "{}",
         totals.words()
     );
+    for level in ["STRONG", "EVENTUAL", "BOUNDED_STALENESS", "SESSION"] {
+        let is_answered = totals.reads.keys().any(|read| read.starts_with(level));
+        assert!(is_answered, "no read at {level}: {}", totals.words());
+    }
     Ok(())
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use freehold_checker::record::Seen;
 use freehold_client::Consistency;
 use freehold_proto::v1::{self, key_value_client::KeyValueClient};
+use tokio::time::Instant;
 use tonic::{Request, Status, transport::Channel};
 
 use super::{Ended, Question, awaited};
@@ -200,35 +202,86 @@ pub async fn batch_get(
     })
 }
 
-/// Walks: rows, and whether it came to its end.
-pub async fn scan(
-    stub: &mut Stub,
-    prefix: &str,
-    read: &Consistency,
-    within: Duration,
-) -> (Vec<(String, String)>, bool) {
-    let mut rows = Vec::new();
-    let walk = async {
-        let message = v1::ScanRequest {
-            prefix: prefix.to_owned().into(),
-            read: wire_read(read),
-            ..v1::ScanRequest::default()
-        };
-        let mut stream = stub.scan(with(message, within)).await?.into_inner();
-        let mut is_complete = false;
-        while let Some(message) = stream.message().await? {
-            is_complete = message.page_token.is_empty() && message.entry.is_none();
-            if let Some(entry) = message.entry {
-                let key = String::from_utf8_lossy(&message.key).into_owned();
-                rows.push((key, decode(&entry.value)));
+/// A walk: what it goes over, and how.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    /// What all keys begin with.
+    pub prefix: String,
+    /// How fresh.
+    pub read: Consistency,
+    /// Rows of one call; 0 is all.
+    pub page_size: u32,
+    /// How long all calls of it may take.
+    pub within: Duration,
+}
+
+/// What came of a walk.
+#[derive(Debug, Clone, Default)]
+pub struct Walked {
+    /// Keys and values in the order in which they came.
+    pub rows: Vec<(String, String)>,
+    /// Whether it came to its end.
+    pub is_complete: bool,
+    /// Code and reason of the call that failed; else empty.
+    pub status: String,
+}
+
+/// Less time than that is not worth another page.
+const PAGE_WITHIN_MIN: Duration = Duration::from_millis(200);
+
+/// Walks, call after call, each from where the one before ended.
+pub async fn scan(stub: &mut Stub, walk: &Walk) -> Walked {
+    let mut walked = Walked::default();
+    let (end, mut place) = (Instant::now() + walk.within, Bytes::new());
+    loop {
+        let within = end.saturating_duration_since(Instant::now());
+        if within < PAGE_WITHIN_MIN {
+            return walked;
+        }
+        let page = page(stub, walk, place, within, &mut walked.rows);
+        match awaited(within, page).await {
+            Ok(next) if next.is_empty() => {
+                walked.is_complete = true;
+                return walked;
+            }
+            Ok(next) => place = next,
+            Err(failed) => {
+                walked.status = failed.status;
+                return walked;
             }
         }
-        Ok::<bool, Status>(is_complete)
+    }
+}
+
+/// One call of a walk: where the next one goes on, empty at the end.
+async fn page(
+    stub: &mut Stub,
+    walk: &Walk,
+    page_token: Bytes,
+    within: Duration,
+    rows: &mut Vec<(String, String)>,
+) -> Result<Bytes, Box<Ended>> {
+    let failed = |status: Status| Box::new(Ended::of_status(&status));
+    let message = v1::ScanRequest {
+        prefix: walk.prefix.clone().into(),
+        page_token,
+        page_size: walk.page_size,
+        read: wire_read(&walk.read),
+        slots: None,
     };
-    let walk = async {
-        walk.await
-            .map_err(|status| Box::new(Ended::of_status(&status)))
-    };
-    let is_complete = awaited(within, walk).await.unwrap_or(false);
-    (rows, is_complete)
+    let stream = stub.scan(with(message, within)).await.map_err(failed)?;
+    let (mut stream, mut last, before) = (stream.into_inner(), None, rows.len());
+    while let Some(message) = stream.message().await.map_err(failed)? {
+        last = message.entry.is_none().then_some(message.page_token);
+        if let Some(entry) = message.entry {
+            let key = String::from_utf8_lossy(&message.key).into_owned();
+            rows.push((key, decode(&entry.value)));
+        }
+    }
+    let page_size = usize::try_from(walk.page_size).unwrap_or(usize::MAX);
+    if walk.page_size > 0 && rows.len() - before > page_size {
+        return Err(Box::new(Ended::failed("OTHER", "TOO_MANY_ROWS")));
+    }
+    // A stream that ends well ends with a message that has no row.
+    last.ok_or_else(|| Box::new(Ended::failed("OTHER", "NO_LAST_MESSAGE")))
 }

@@ -1,8 +1,13 @@
-//! Histories made by hand, each legal or illegal for one reason. Times are milliseconds.
+//! Histories made by hand, each legal or illegal for one reason. Times are milliseconds. Here the order
+//! of a key's operations; beside it [`endings`] of requests, and [`reads`]: weak ones, walks, and the
+//! audit.
+
+mod endings;
+mod reads;
 
 use freehold_checker::history::{History, MS};
 use freehold_checker::linearize::Bounds;
-use freehold_checker::record::{Action, Level, Operation, Outcome, Record, Row, Scan, Seen, Span};
+use freehold_checker::record::{Action, Level, Operation, Outcome, Record, Scan, Seen, Span};
 use freehold_checker::verdict::{Limits, Verdict, check, check_within};
 
 /// An operation of client 1 on `k`, from one millisecond to another.
@@ -88,6 +93,35 @@ fn history(operations: Vec<Operation>, more: Vec<Record>) -> History {
         .zip(operations)
         .map(|(id, operation)| Record::Operation(Operation { id, ..operation }));
     History::new(numbered.chain(more))
+}
+
+fn fault(from: i64, to: i64, what: &str) -> Record {
+    Record::Fault(span(from, to, what))
+}
+
+fn span(from: i64, to: i64, what: &str) -> Span {
+    Span {
+        start_ns: from * MS,
+        end_ns: to * MS,
+        what: what.to_owned(),
+    }
+}
+
+fn scan(from: i64, to: i64, rows: &[(&str, &str)]) -> Record {
+    let rows = rows.iter();
+    Record::Scan(Scan {
+        id: 99,
+        start_ns: from * MS,
+        end_ns: to * MS,
+        deadline_ns: None,
+        prefix: "k".to_owned(),
+        is_complete: true,
+        level: Level::Strong,
+        rows: rows
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        status: String::new(),
+    })
 }
 
 fn verdict(operations: Vec<Operation>) -> Verdict {
@@ -369,187 +403,6 @@ fn the_time_to_live_that_is_told_is_true() {
     illegal(NO_ORDER, vec![long, get_ttl(100, 101, "a", -1)]);
     legal(vec![put(0, 1, "a"), get_ttl(100, 101, "a", -1)]);
     illegal(NO_ORDER, vec![put(0, 1, "a"), get_ttl(100, 101, "a", 500)]);
-}
-
-#[test]
-fn weak_reads_may_be_old_within_their_bound() {
-    let writes = [put(0, 1, "a"), put(10, 11, "b")];
-    let read = |level: Level, seen| {
-        let mut all = writes.to_vec();
-        all.push(at_level(get(50, 51, seen), level));
-        all
-    };
-    let bounded = |max_staleness_ms| Level::Bounded { max_staleness_ms };
-    legal(read(Level::Eventual, Some("a")));
-    legal(read(Level::Eventual, None));
-    illegal("never written", read(Level::Eventual, Some("c")));
-    legal(read(bounded(45), Some("a")));
-    illegal("older than 30 ms", read(bounded(30), Some("a")));
-    illegal("older than 30 ms", read(bounded(30), None));
-    legal(read(bounded(0), Some("b")));
-    // The answer's own bound binds it, too.
-    let mut told = read(Level::Eventual, Some("a"));
-    told[2].staleness_ms = Some(20);
-    illegal("older than 20 ms", told);
-    illegal(
-        "had expired",
-        vec![
-            put_for(0, 1, "a", Some(50)),
-            at_level(get(90, 91, Some("a")), Level::Eventual),
-        ],
-    );
-}
-
-#[test]
-fn a_session_sees_its_own_writes() {
-    let session = |token_of, seen| {
-        let level = Level::Session {
-            token_of: Some(token_of),
-        };
-        vec![
-            put(0, 1, "a"),
-            put(10, 11, "b"),
-            put(20, 21, "c"),
-            at_level(get(50, 51, seen), level),
-        ]
-    };
-    legal(session(1, Some("b")));
-    legal(session(1, Some("c")));
-    illegal("the session does not see", session(1, Some("a")));
-    illegal("the session does not see", session(1, None));
-    // What it has read it does not unread.
-    let after_read = |seen| {
-        let level = Level::Session { token_of: Some(2) };
-        let first = at_level(get(20, 21, Some("b")), Level::Eventual);
-        vec![
-            put(0, 1, "a"),
-            put(10, 11, "b"),
-            first,
-            at_level(get(50, 51, seen), level),
-        ]
-    };
-    legal(after_read(Some("b")));
-    illegal("the session does not see", after_read(Some("a")));
-    // A life that was changed leaves the value as it was.
-    let level = Level::Session { token_of: Some(1) };
-    legal(vec![
-        put(0, 1, "a"),
-        expire(10, 11, 9_000, true),
-        at_level(get(50, 51, Some("a")), level),
-    ]);
-}
-
-fn scan(from: i64, to: i64, rows: &[(&str, &str)]) -> Record {
-    let rows = rows.iter();
-    Record::Scan(Scan {
-        id: 99,
-        start_ns: from * MS,
-        end_ns: to * MS,
-        prefix: "k".to_owned(),
-        is_complete: true,
-        level: Level::Strong,
-        rows: rows
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
-    })
-}
-
-#[test]
-fn a_scan_shows_each_key_that_lives_exactly_once() {
-    let check = |operations: Vec<Operation>, rows: &[(&str, &str)]| {
-        check(&history(operations, vec![scan(10, 20, rows)]))
-    };
-    let writes = vec![put(0, 1, "a")];
-    assert!(check(writes.clone(), &[("k", "a")]).is_clean());
-    let said = |verdict: Verdict| verdict.to_string();
-    assert!(said(check(writes.clone(), &[])).contains("was not shown"));
-    assert!(said(check(writes.clone(), &[("k", "a"), ("k", "a")])).contains("twice"));
-    assert!(said(check(writes.clone(), &[("k", "b")])).contains("never written"));
-    let both = vec![put(0, 1, "a"), put(2, 3, "b")];
-    assert!(said(check(both, &[("k", "a")])).contains("had been replaced before"));
-    // What is deleted or expires meanwhile may be missing.
-    for end in [delete(15, 16, true), unknown(delete(2, 3, true))] {
-        assert!(check(vec![put(0, 1, "a"), end], &[]).is_clean());
-    }
-}
-
-#[test]
-fn the_audit_is_the_last_read() {
-    let audited = |operations: Vec<Operation>, rows: &[(&str, &str, bool)]| {
-        let rows = rows.iter().map(|(shard, value, live)| {
-            Record::Row(Row {
-                shard: (*shard).to_owned(),
-                key: "k".to_owned(),
-                value: (*value).to_owned(),
-                live: *live,
-            })
-        });
-        let audit = Span {
-            start_ns: 100 * MS,
-            end_ns: 110 * MS,
-            what: String::new(),
-        };
-        let more = rows.chain([Record::Audit(audit)]).collect();
-        check(&history(operations, more)).to_string()
-    };
-    let clean = |text: &str| text.ends_with("clean\n");
-    assert!(clean(&audited(vec![put(0, 1, "a")], &[("x", "a", true)])));
-    assert!(audited(vec![put(0, 1, "a")], &[]).contains("the audit"));
-    assert!(
-        audited(vec![put(0, 1, "a")], &[("x", "a", true), ("y", "a", true)])
-            .contains("more than one master")
-    );
-    // Even a dead row is on one master only.
-    assert!(
-        audited(vec![put(0, 1, "a")], &[("x", "a", true), ("y", "a", false)])
-            .contains("more than one master")
-    );
-    let deleted = vec![put(0, 1, "a"), delete(2, 3, true)];
-    assert!(clean(&audited(deleted.clone(), &[("x", "", false)])));
-    assert!(audited(deleted, &[("x", "a", true)]).contains(NO_ORDER));
-    let expired = vec![put_for(0, 1, "a", Some(20))];
-    assert!(audited(expired, &[("x", "a", true)]).contains(NO_ORDER));
-    assert!(audited(vec![get(0, 1, None)], &[("x", "z", true)]).contains(NO_ORDER));
-}
-
-#[test]
-fn requests_end_in_time_and_with_a_status_of_the_table() {
-    let with = |end: i64, status: &str, outcome| {
-        let mut one = op(0, end, Action::Delete { existed: None }, outcome);
-        one.deadline_ns = Some(50 * MS);
-        one.status = status.to_owned();
-        one
-    };
-    legal(vec![with(140, "", Outcome::Applied)]);
-    illegal("ended 110 ms after", vec![with(160, "", Outcome::Applied)]);
-    legal(vec![with(
-        1,
-        "UNAVAILABLE SHARD_UNAVAILABLE",
-        Outcome::NotApplied,
-    )]);
-    legal(vec![with(1, "UNKNOWN OUTCOME_UNKNOWN", Outcome::Unknown)]);
-    legal(vec![with(1, "CANCELLED", Outcome::Unknown)]);
-    illegal(
-        "no status of the table",
-        vec![with(1, "ABORTED X", Outcome::NotApplied)],
-    );
-    illegal(
-        "no status of the table",
-        vec![with(1, "NOT_FOUND", Outcome::Unknown)],
-    );
-    illegal(
-        "no status of the table",
-        vec![with(1, "UNKNOWN OTHER", Outcome::NotApplied)],
-    );
-    // A machine that stood still is not the product's fault.
-    let pause = Record::Pause(Span {
-        start_ns: 20 * MS,
-        end_ns: 90 * MS,
-        what: String::new(),
-    });
-    let found = check(&history(vec![with(160, "", Outcome::Applied)], vec![pause]));
-    assert!(found.is_clean(), "{found}");
-    assert_eq!((found.endings.late, found.endings.excused), (0, 1));
 }
 
 #[test]
