@@ -22,16 +22,38 @@ impl Taken {
     /// # Errors
     /// If it does not run.
     pub fn by(router: &mut Router) -> Result<Self> {
-        let process = format!("/proc/{}", router.pid()?);
-        let status = fs::read_to_string(format!("{process}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.ok_or("a process without VmRSS")?.trim().parse()?;
+        let memory_mib = memory_mib(router, "VmRSS:")?;
+        let descriptors = format!("/proc/{}/fd", router.pid()?);
         Ok(Self {
-            memory_mib: kib / 1_024,
-            descriptors: fs::read_dir(format!("{process}/fd"))?.count(),
+            memory_mib,
+            descriptors: fs::read_dir(descriptors)?.count(),
         })
     }
+}
+
+/// The memory a router has now. The most it has from here on is counted anew.
+///
+/// # Errors
+/// If it does not run.
+pub fn forget_peak(router: &mut Router) -> Result<u64> {
+    fs::write(format!("/proc/{}/clear_refs", router.pid()?), "5")?;
+    memory_mib(router, "VmRSS:")
+}
+
+/// The most memory it had since then.
+///
+/// # Errors
+/// If it does not run.
+pub fn peak_mib(router: &mut Router) -> Result<u64> {
+    memory_mib(router, "VmHWM:")
+}
+
+fn memory_mib(router: &mut Router, what: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", router.pid()?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.ok_or("a process without memory")?.trim().parse()?;
+    Ok(kib / 1_024)
 }
 
 /// What callers hold of the router now, by the name of its limit: connections, calls, bytes.
