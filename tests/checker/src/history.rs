@@ -176,5 +176,6 @@ pub(crate) fn audit_read(key: &str, audit: &Span, row: Option<&Row>) -> Operatio
         staleness_ms: None,
         via: "final audit by SQL".to_owned(),
         status: String::new(),
+        words: String::new(),
     }
 }

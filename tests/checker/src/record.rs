@@ -152,6 +152,9 @@ pub struct Operation {
     /// code alone came without `ErrorInfo`; empty if it ended well.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub status: String,
+    /// What was said besides, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub words: String,
 }
 
 /// A walk over all keys with a prefix.

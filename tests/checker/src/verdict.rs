@@ -198,8 +198,15 @@ pub(crate) fn line(operation: &Operation) -> String {
         format!("client {client}")
     };
     let [start, end] = [ms(*start_ns), ms(*end_ns)];
-    let Operation { status, via, .. } = operation;
-    format!("{start:>12.3} .. {end:>12.3} ms  {who:<10} {what}  [{outcome:?} {status} {via}]")
+    let Operation {
+        status, via, words, ..
+    } = operation;
+    let mut text =
+        format!("{start:>12.3} .. {end:>12.3} ms  {who:<10} {what}  [{outcome:?} {status} {via}]");
+    if !words.is_empty() {
+        text += &format!(" {words:?}");
+    }
+    text
 }
 
 impl fmt::Display for Verdict {

@@ -131,6 +131,7 @@ fn legal(seed: u64) -> Vec<Operation> {
             staleness_ms: None,
             via: String::new(),
             status: String::new(),
+            words: String::new(),
         });
     }
     all

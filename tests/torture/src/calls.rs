@@ -79,6 +79,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Code and reason, empty if it ended well.
     pub status: String,
+    /// What was said besides, for people.
+    pub words: String,
     /// Of a delete and an expire.
     pub existed: Option<bool>,
     /// Of a read.
@@ -96,6 +98,7 @@ impl Ended {
         Self {
             outcome: Outcome::Applied,
             status: String::new(),
+            words: String::new(),
             existed: None,
             seen: None,
             by_replica: false,
@@ -132,17 +135,26 @@ impl Ended {
 
     /// Of a whole call.
     pub fn of_status(status: &Status) -> Self {
-        Self::failed(name(status.code()), &reason(&status.get_error_details()))
+        let failed = Self::failed(name(status.code()), &reason(&status.get_error_details()));
+        failed.saying(status.message())
     }
 
     /// Of one item of a batch.
     pub fn of_item(status: &tonic_types::Status) -> Self {
         let details = status.get_error_details();
-        Self::failed(name(Code::from_i32(status.code)), &reason(&details))
+        let failed = Self::failed(name(Code::from_i32(status.code)), &reason(&details));
+        failed.saying(&status.message)
+    }
+
+    fn saying(self, words: &str) -> Self {
+        Self {
+            words: words.to_owned(),
+            ..self
+        }
     }
 
     fn of_error(error: &Error) -> Self {
-        match error {
+        let failed = match error {
             Error::NotApplied { reason, .. } if reason == NO_ANSWER => {
                 Self::failed("UNAVAILABLE", "")
             }
@@ -153,7 +165,8 @@ impl Ended {
             Error::OutcomeUnknown { .. } => Self::failed("UNKNOWN", ""),
             Error::InvalidArgument { .. } => Self::failed("INVALID_ARGUMENT", "INVALID"),
             Error::Refused { code, reason, .. } => Self::failed(name(*code), reason),
-        }
+        };
+        failed.saying(&error.to_string())
     }
 
     /// No answer, long after the deadline.

@@ -293,6 +293,7 @@ fn begin(
         staleness_ms: None,
         via: via.to_owned(),
         status: String::new(),
+        words: String::new(),
     }
 }
 
@@ -317,6 +318,7 @@ fn end(journal: &Journal, mut operation: Operation, ended: Ended) -> Ending {
     operation.end_ns = journal.now_ns();
     operation.outcome = ended.outcome;
     operation.status = ended.status;
+    operation.words = ended.words;
     operation.by_replica = ended.by_replica;
     operation.staleness_ms = ended.staleness_ms;
     match &mut operation.action {

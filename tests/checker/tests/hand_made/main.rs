@@ -26,6 +26,7 @@ fn op(from: i64, to: i64, action: Action, outcome: Outcome) -> Operation {
         staleness_ms: None,
         via: String::new(),
         status: String::new(),
+        words: String::new(),
     }
 }
 
