@@ -32,7 +32,7 @@ GRANT SELECT, INSERT, DELETE ON freehold.store TO 'freehold_mover'@'%';
 GRANT SELECT, UPDATE (epoch, stamp) ON freehold.shard TO 'freehold_mover'@'%';
 GRANT SELECT, INSERT, UPDATE ON freehold.slots TO 'freehold_mover'@'%';
 GRANT SELECT, DELETE ON freehold.moved_keys TO 'freehold_mover'@'%';
-GRANT SELECT, INSERT, UPDATE ON freehold.moves TO 'freehold_mover'@'%';
+GRANT SELECT, INSERT, UPDATE, DELETE ON freehold.moves TO 'freehold_mover'@'%';
 GRANT SELECT ON freehold.heartbeat TO 'freehold_mover'@'%';
 GRANT EXECUTE ON PROCEDURE freehold.change_slots TO 'freehold_mover'@'%';
 

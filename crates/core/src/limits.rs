@@ -74,6 +74,10 @@ pub const MOVER_LATENCY_FACTORS: RangeInclusive<f64> = 1.05..=100.0;
 /// Bytes that a mover may be allowed to copy per second: nothing copies faster.
 pub const MOVER_BYTES_PER_SECOND_MAX: u64 = 1 << 40;
 
+/// Moves that have ended and that a shard still shows: a few hundred bytes each, and as many are looked
+/// through for those that are open.
+pub const MOVES_KEPT_MAX: usize = 1_000;
+
 const _: () = {
     assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX);
     assert!(

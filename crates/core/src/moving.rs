@@ -242,6 +242,8 @@ pub enum Phase {
     Clean,
     /// The cancel: the source owns it, and the target is closed.
     Return,
+    /// A cancel of what is another move's by now: the target is closed, if it received for this one.
+    Leave,
 }
 
 /// Why a slot cannot be moved or its move cancelled.
@@ -264,6 +266,33 @@ pub enum Unmovable {
 /// # Errors
 /// [`Unmovable`]: nothing may be done with the slot.
 pub fn decide<P: PartialEq>(
+    source: &SlotRow<P>,
+    target: &SlotRow<P>,
+    names: (&P, &P),
+    aim: Aim,
+) -> Result<Phase, Unmovable> {
+    match (how_far(source, target, names, aim), aim) {
+        (Err(_), Aim::Cancel) if is_anothers(source, target, names) => Ok(Phase::Leave),
+        (phase, _) => phase,
+    }
+}
+
+/// Whether the source has nothing of the move, nor the target but for what nobody will open any more:
+/// that takes a source that gave the slot to somebody else, at this slot_epoch or later.
+fn is_anothers<P: PartialEq>(source: &SlotRow<P>, target: &SlotRow<P>, names: (&P, &P)) -> bool {
+    let at_source = match source.state {
+        SlotState::Owned => true,
+        SlotState::Incoming => false,
+        SlotState::Outgoing | SlotState::Fenced | SlotState::Gone => {
+            source.peer.as_ref() == Some(names.1)
+        }
+    };
+    let received = target.state == SlotState::Incoming && target.peer.as_ref() == Some(names.0);
+    let stale = source.state == SlotState::Gone && source.slot_epoch >= target.slot_epoch;
+    !at_source && (!received || stale)
+}
+
+fn how_far<P: PartialEq>(
     source: &SlotRow<P>,
     target: &SlotRow<P>,
     names: (&P, &P),

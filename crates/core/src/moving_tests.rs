@@ -162,6 +162,37 @@ fn a_fenced_source_yields_to_a_target_that_owns() {
     assert_eq!(phase(fenced, owned, Aim::Cancel), Ok(Phase::Yield));
 }
 
+#[test]
+fn a_cancel_leaves_to_others_what_is_theirs() {
+    let cancel = |source, target| phase(source, target, Aim::Cancel);
+    let nothing = row(SlotState::Gone, 0, Some(A));
+    let owned_later = row(SlotState::Owned, 7, Some(C));
+    for source in [
+        row(SlotState::Gone, 5, Some(C)),
+        row(SlotState::Outgoing, 4, Some(C)),
+        row(SlotState::Fenced, 4, Some(C)),
+        row(SlotState::Incoming, 5, Some(B)),
+        row(SlotState::Incoming, 5, Some(C)),
+    ] {
+        for target in [nothing, owned_later] {
+            assert_eq!(cancel(source, target), Ok(Phase::Leave), "{source:?}");
+        }
+    }
+    // What the target received before the source gave the slot to somebody else.
+    let received = row(SlotState::Incoming, 5, Some(A));
+    let given = row(SlotState::Gone, 5, Some(C));
+    assert_eq!(cancel(given, received), Ok(Phase::Leave));
+    // It may be the one that has the rows.
+    for source in [
+        row(SlotState::Gone, 4, Some(C)),
+        row(SlotState::Incoming, 6, Some(B)),
+    ] {
+        assert!(cancel(source, received).is_err(), "{source:?}");
+    }
+    let owned = row(SlotState::Owned, 4, None);
+    assert_eq!(cancel(owned, nothing), Ok(Phase::Return));
+}
+
 fn any_row() -> impl Strategy<Value = SlotRow<u8>> {
     let peers = prop::option::of(A..=C);
     (0_usize..5, 0_u64..4, peers, 6_u64..9).prop_map(|(state, slot_epoch, peer, attempt)| SlotRow {
@@ -217,9 +248,15 @@ proptest! {
                 let closes = at_target(Step::Close, e) || target.slot_epoch <= e;
                 (at_source(Step::Return) || source.state == SlotState::Owned) && closes
             }
+            Phase::Leave => {
+                let received = target.state == SlotState::Incoming && target.peer == Some(A);
+                let e = target.slot_epoch;
+                cancel && (!received || e == 0 || at_target(Step::Close, e - 1))
+            }
         };
         prop_assert!(possible, "{:?}", phase);
-        prop_assert_eq!(phase == Phase::Return, cancel && source.state.is_claim() && !target.state.is_claim());
+        let returns = cancel && source.state.is_claim() && !target.state.is_claim();
+        prop_assert_eq!(phase == Phase::Return, returns && phase != Phase::Leave);
     }
 }
 

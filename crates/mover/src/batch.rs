@@ -27,11 +27,13 @@ pub(crate) struct Batch<'a> {
     pub(crate) source: Side,
     pub(crate) target: Side,
     /// With which slot_epoch the source claims each slot, or claimed it.
-    epochs: BTreeMap<Slot, u64>,
+    pub(crate) epochs: BTreeMap<Slot, u64>,
     /// Keys that differed when they were last looked at, and are written at the same time.
     pub(crate) suspects: BTreeSet<Key>,
     /// Since when writes wait.
     pub(crate) fenced_at: Option<Instant>,
+    /// Since when they do to slots that were found so.
+    pub(crate) found_since: Instant,
     /// Slots that wait for nothing if this attempt ends.
     pub(crate) fenced_slots: SlotSet,
     /// How long they have waited for what.
@@ -53,6 +55,7 @@ pub(crate) async fn attempt(
     run: &MoveRun,
     slots: &SlotSet,
     aim: Aim,
+    waits_since: &mut Option<Instant>,
 ) -> Result<Through, Halt> {
     let attempt = mover.draw();
     mover.doing("taking over");
@@ -73,7 +76,9 @@ pub(crate) async fn attempt(
     let phases = decide(&seen, &names, aim)?;
     let is_fenced = |(_, row): &(Slot, SlotRow<Box<str>>)| row.state == SlotState::Fenced;
     let unowned = phases.iter().any(|(phase, _)| *phase == Phase::Open);
-    mover.holds_up(unowned || seen.0.iter().any(is_fenced));
+    let waits = unowned || seen.0.iter().any(is_fenced);
+    mover.holds_up(waits);
+    let found_since = waits_since.unwrap_or_else(Instant::now);
     let epochs = seen.0.iter().map(|(slot, row)| match row.state {
         SlotState::Gone => (*slot, row.slot_epoch.saturating_sub(1)),
         _ => (*slot, row.slot_epoch),
@@ -85,7 +90,8 @@ pub(crate) async fn attempt(
         source,
         target,
         suspects: BTreeSet::new(),
-        fenced_at: None,
+        fenced_at: waits.then_some(found_since),
+        found_since,
         fenced_slots: SlotSet::default(),
         pause: Pause::default(),
     };
@@ -94,7 +100,9 @@ pub(crate) async fn attempt(
         Ok(through) => return Ok(through),
         Err(halt) => halt,
     };
-    match (halt, batch.let_writes_go().await) {
+    let let_go = batch.let_writes_go().await;
+    *waits_since = batch.fenced_at;
+    match (halt, let_go) {
         // Nobody would come by while writes wait.
         (Halt::Stop(error), Err(Halt::Again(why))) if !error.passes() => Err(Halt::Again(why)),
         (halt, _) => Err(halt),
@@ -133,7 +141,6 @@ impl Batch<'_> {
         // What is nearest to its end first: without an owner nobody is served.
         let open = of(&[Phase::Open]);
         if !open.is_empty() {
-            self.fenced_at = Some(Instant::now());
             self.open(&open).await?;
         }
         let late = of(&[Phase::Yield]);
@@ -152,6 +159,11 @@ impl Batch<'_> {
             self.give_back(&returned, &taken.collect()).await?;
         }
 
+        let left = of(&[Phase::Leave]);
+        if !left.is_empty() {
+            self.leave(&left).await?;
+        }
+
         let start = of(&[Phase::Start]);
         let again = of(&[Phase::Verify]);
         let again = again.without(&verify);
@@ -162,13 +174,17 @@ impl Batch<'_> {
         if !copied.is_empty() {
             let fenced = in_state(&start, SlotState::Fenced);
             self.source_step(Step::Reopen, &fenced).await?;
-            self.mover.holds_up(false);
+            self.end_pause(fenced.len());
             // Before writes wait for anything nobody measures, nor rests.
             self.mover.first_beats(self.run.id).await;
             self.keep_apart().await?;
-            // A copy that could not be handed over is not begun.
-            self.wait_for_replicas(&copied, self.mover.settings.wait_max)
-                .await?;
+            // A copy that could not be handed over is not begun. What is behind because of the batch
+            // before gets there.
+            let max = match self.mover.has_moved() && !self.mover.is_holding_up() {
+                true => LAG_WAIT_MAX,
+                false => self.mover.settings.wait_max,
+            };
+            self.wait_for_replicas(&copied, max).await?;
             self.receive(&start).await?;
             let owned = in_state(&copied, SlotState::Owned);
             self.empty_target(&copied.without(&start)).await?;
@@ -183,7 +199,7 @@ impl Batch<'_> {
 
         let moved: SlotSet = phases
             .iter()
-            .filter(|(phase, _)| *phase != Phase::Return)
+            .filter(|(phase, _)| !matches!(phase, Phase::Return | Phase::Leave))
             .map(|(_, slot)| *slot)
             .collect();
         if !moved.is_empty() {
@@ -200,7 +216,7 @@ impl Batch<'_> {
             self.copy(&left).await?;
             // Here, where nobody else waits.
             self.wait_for_replicas(&left, LAG_WAIT_MAX).await?;
-            self.drain_until_few(&left).await?;
+            self.drain_until_few(&left, None).await?;
             self.mover.reached(Point::Drained).await;
             self.verify(&left).await?;
             self.mover.reached(Point::Verified).await;

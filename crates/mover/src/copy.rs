@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 use crate::{
     batch::Batch,
     error::{Halt, MoveError},
+    mover::Mover,
     progress::Point,
     settings::MoverSettings,
     side::RANGES_MAX,
@@ -170,7 +171,8 @@ impl Batch<'_> {
             }
             self.mover.go_on()?;
             self.mover.rest(began.elapsed()).await;
-            pace.wait(self, bytes).await?;
+            pace.keep_rate(self.mover, began, bytes).await?;
+            pace.wait_for_replicas(self).await?;
             (rows, next) = read;
         }
     }
@@ -179,39 +181,45 @@ impl Batch<'_> {
 /// How soon a mover that waits for its pace finds that it shall stop.
 const STOP_SEEN_WITHIN: Duration = Duration::from_millis(100);
 
-/// How fast pages may follow each other.
-struct Pace {
-    began: Instant,
-    bytes: u64,
+/// How fast pages, or deletions, may follow each other.
+pub(crate) struct Pace {
+    /// When the next page may be stored, by the rate.
+    due: Instant,
     bytes_per_second_max: Option<u64>,
     lag_max: Duration,
     looked: Instant,
 }
 
 impl Pace {
-    fn new(settings: &MoverSettings) -> Self {
+    pub(crate) fn new(settings: &MoverSettings) -> Self {
         Self {
-            began: Instant::now(),
-            bytes: 0,
+            due: Instant::now(),
             bytes_per_second_max: settings.bytes_per_second_max,
             lag_max: settings.replica_lag_max,
             looked: Instant::now(),
         }
     }
 
-    async fn wait(&mut self, batch: &mut Batch<'_>, bytes: usize) -> Result<(), Halt> {
-        self.bytes += bytes as u64;
+    /// Waits until so many bytes may have been copied that are on their way since `began`.
+    async fn keep_rate(&mut self, mover: &Mover, began: Instant, bytes: usize) -> Result<(), Halt> {
         if let Some(rate) = self.bytes_per_second_max.filter(|rate| *rate > 0) {
-            let due = self.began + due(self.bytes, rate);
-            while Instant::now() < due {
+            self.due = due(self.due, began, bytes as u64, rate);
+            while Instant::now() < self.due {
                 // At a low rate a page is due in minutes.
-                batch.mover.go_on()?;
-                sleep_until(due.min(Instant::now() + STOP_SEEN_WITHIN)).await;
+                mover.go_on()?;
+                sleep_until(self.due.min(Instant::now() + STOP_SEEN_WITHIN)).await;
             }
         }
-        if self.looked.elapsed() < LAG_EVERY {
+        Ok(())
+    }
+
+    /// Waits for replicas that lag behind what was done until the last look, unless writes wait for the
+    /// mover.
+    pub(crate) async fn wait_for_replicas(&mut self, batch: &mut Batch<'_>) -> Result<(), Halt> {
+        if self.looked.elapsed() < LAG_EVERY || batch.mover.is_holding_up() {
             return Ok(());
         }
+        let doing = batch.mover.is_doing();
         // What was there at the last look has to be on the replicas before the lag is too long.
         let noted = [batch.source.noted(), batch.target.noted()];
         let deadline = self.looked + self.lag_max.max(LAG_EVERY);
@@ -238,19 +246,20 @@ impl Pace {
                 sleep(LAG_EVERY).await;
             }
         }
-        batch.mover.doing("copying");
+        batch.mover.doing(doing);
         self.looked = Instant::now();
         batch.source.note().await?;
         batch.target.note().await
     }
 }
 
-/// How long copying waits for a replica that lags.
+/// How long a mover waits for a replica that lags, while nobody waits for the mover.
 pub(crate) const LAG_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// How long so many bytes take at this rate.
-fn due(bytes: u64, bytes_per_second: u64) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
+/// When the next page is due, after one of so many bytes that was due at `due` and began at `began`.
+/// Time in which nothing was copied, because the mover rested or waited, is not made up for.
+fn due(due: Instant, began: Instant, bytes: u64, bytes_per_second: u64) -> Instant {
+    due.max(began) + Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
 }
 
 #[cfg(test)]
@@ -292,7 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_says_when_so_many_bytes_may_have_been_copied() {
-        assert_eq!(due(500, 1_000), Duration::from_millis(500));
+    fn a_rate_says_when_the_next_page_is_due_and_forgives_no_waiting() {
+        let (begin, ms) = (Instant::now(), Duration::from_millis);
+        let first = due(begin, begin, 500, 1_000);
+        assert_eq!(first, begin + ms(500));
+        // Sooner than it was due nothing is copied.
+        assert_eq!(due(first, begin + ms(100), 500, 1_000), begin + ms(1_000));
+        // A replica was waited for: ten seconds of pages at once would make it lag again.
+        let late = begin + ms(10_500);
+        assert_eq!(due(first, late, 500, 1_000), late + ms(500));
     }
 }

@@ -17,15 +17,18 @@ const PASSES_MAX: u32 = 20;
 
 impl Batch<'_> {
     /// Until so few keys are left that writes may wait for the rest. A log that does not get shorter
-    /// is written as fast as it is drained. What is drained is in doubt until it was compared.
-    pub(crate) async fn drain_until_few(&mut self, slots: &SlotSet) -> Result<(), Halt> {
+    /// is written as fast as it is drained. What is drained is in doubt until it was compared, so
+    /// `keys` gets it, unless everything is compared afterwards.
+    pub(crate) async fn drain_until_few(
+        &mut self,
+        slots: &SlotSet,
+        mut keys: Option<&mut BTreeSet<Key>>,
+    ) -> Result<(), Halt> {
         self.mover.doing("draining");
         let few = self.mover.settings.last_drain_keys_max;
         let mut before = usize::MAX;
         for _ in 0..PASSES_MAX {
-            let mut keys = BTreeSet::new();
-            let drained = self.drain(slots, &mut keys).await?;
-            self.suspects.append(&mut keys);
+            let drained = self.drain(slots, keys.as_deref_mut()).await?;
             if drained <= few || drained >= before {
                 break;
             }
@@ -39,7 +42,7 @@ impl Batch<'_> {
     pub(crate) async fn drain(
         &mut self,
         slots: &SlotSet,
-        keys: &mut BTreeSet<Key>,
+        mut keys: Option<&mut BTreeSet<Key>>,
     ) -> Result<usize, Halt> {
         let keys_max = self.mover.settings.drain_keys_max;
         let mut drained = 0;
@@ -54,7 +57,9 @@ impl Batch<'_> {
                 let Some(last) = entries.last() else { break };
                 after = Some(last.key.clone());
                 drained += entries.len();
-                keys.extend(entries.iter().map(|entry| entry.key.clone()));
+                if let Some(keys) = keys.as_deref_mut() {
+                    keys.extend(entries.iter().map(|entry| entry.key.clone()));
+                }
                 self.copy_again(slots, &entries).await?;
                 self.mover.go_on()?;
                 if entries.len() < keys_max {

@@ -25,7 +25,9 @@ impl Batch<'_> {
         {
             self.keep_apart().await?;
             // Written while the parts before had their turn, or requests theirs.
-            self.drain_until_few(&part).await?;
+            let mut keys = std::mem::take(&mut self.suspects);
+            self.drain_until_few(&part, Some(&mut keys)).await?;
+            self.suspects = keys;
             self.clear_doubts(&part).await?;
             self.fence(&part).await?;
             if !self.hand_over(&part, false).await? {
@@ -53,10 +55,10 @@ impl Batch<'_> {
     pub(crate) async fn hand_over(&mut self, slots: &SlotSet, doubts: bool) -> Result<bool, Halt> {
         self.mover.holds_up(true);
         self.fenced_slots = slots.clone();
-        self.fenced_at.get_or_insert_with(Instant::now);
+        self.fenced_at.get_or_insert(self.found_since);
         let began = Instant::now();
         let mut drained = self.take_suspects(slots);
-        while self.drain(slots, &mut drained).await? > 0 {}
+        while self.drain(slots, Some(&mut drained)).await? > 0 {}
         let differ = if doubts {
             self.compare_all(slots).await?
         } else {
@@ -66,6 +68,7 @@ impl Batch<'_> {
         if !differ.is_empty() {
             self.still_holds(slots).await?;
             self.suspects.extend(differ);
+            self.pause.drain = began.elapsed();
             self.let_writes_go().await?;
             return Ok(false);
         }
@@ -84,8 +87,8 @@ impl Batch<'_> {
             source.wait(mover, slots, wait_max),
             target.wait(mover, slots, wait_max)
         );
-        waited.0.and(waited.1)?;
         self.pause.replicas = began.elapsed();
+        waited.0.and(waited.1)?;
         self.mover.reached(Point::Reached).await;
 
         let began = Instant::now();
@@ -112,16 +115,23 @@ impl Batch<'_> {
         self.wait_for_clock().await?;
         self.target_step(Step::Open, slots).await?;
         self.pause.opening += began.elapsed();
+        self.end_pause(slots.len());
+        self.mover.reached(Point::Opened).await;
+        Ok(())
+    }
+
+    /// Writes to so many slots wait no more.
+    pub(crate) fn end_pause(&mut self, slots: usize) {
         self.mover.holds_up(false);
-        if self.fenced_at.take().is_some() {
-            let pause = std::mem::take(&mut self.pause);
+        let pause = std::mem::take(&mut self.pause);
+        if let Some(since) = self.fenced_at.take() {
+            let elsewhere = since.elapsed().saturating_sub(pause.whole());
             self.mover.paused(Pause {
-                slots: slots.len(),
+                slots,
+                opening: pause.opening + elsewhere,
                 ..pause
             });
         }
-        self.mover.reached(Point::Opened).await;
-        Ok(())
     }
 
     /// What expired on the source has expired on the target, too.
@@ -146,15 +156,13 @@ impl Batch<'_> {
     /// still. Where this fails, too, the next attempt finds them fenced.
     pub(crate) async fn let_writes_go(&mut self) -> Result<(), Halt> {
         let slots = self.fenced_slots.clone();
-        self.fenced_at = None;
-        self.pause = Pause::default();
         if slots.is_empty() {
             return Ok(());
         }
         let reopened = self.source_step(Step::Reopen, &slots).await;
         reopened.inspect_err(|halt| tracing::warn!(?halt, %slots, "writes still wait"))?;
         self.fenced_slots = SlotSet::default();
-        self.mover.holds_up(false);
+        self.end_pause(slots.len());
         Ok(())
     }
 }

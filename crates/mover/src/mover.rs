@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use freehold_core::{SlotSet, SlotState, moving::Aim};
-use freehold_storage::moves::{Entry, MoveBeat, MoveRecord, MoveRun, MoveState, Recorded};
+use freehold_storage::{
+    MoveConnection,
+    moves::{Entry, MoveBeat, MoveRecord, MoveRun, MoveState, Recorded},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
     sync::watch,
@@ -48,8 +51,20 @@ pub struct Mover {
     pub(crate) apart: Mutex<Apart>,
     /// How many slots change hands together.
     part_slots: AtomicUsize,
+    /// What others did of the move that it runs.
+    before: Mutex<Before>,
     /// For people: host and process. Also what tells one mover of a move from another.
     name: String,
+}
+
+/// What others did of a move until somebody goes on with it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    slots_done: u64,
+    rows: u64,
+    bytes: u64,
+    /// When somebody last showed that they ran it.
+    alive_at: Option<Instant>,
 }
 
 /// What a move came to.
@@ -61,6 +76,17 @@ pub struct Outcome {
     pub returned: SlotSet,
     /// What was done.
     pub progress: Progress,
+}
+
+impl Outcome {
+    /// How the move ended: one that was cancelled half-way is not done.
+    #[must_use]
+    pub fn state(&self) -> MoveState {
+        match self.moved.len() as u64 == self.progress.slots {
+            true => MoveState::Done,
+            false => MoveState::Cancelled,
+        }
+    }
 }
 
 impl Mover {
@@ -86,6 +112,7 @@ impl Mover {
             has_measured: AtomicBool::new(false),
             apart: Mutex::default(),
             part_slots: AtomicUsize::new(part_slots),
+            before: Mutex::default(),
             random: Mutex::new(random),
             progress: watch::Sender::new(Progress::default()),
             points: Arc::new(()),
@@ -153,7 +180,12 @@ impl Mover {
                 ..Progress::default()
             };
         });
-        self.write_down(Entry::Begin, &record).await?;
+        if let Err(error) = self.write_down(Entry::Begin, &record).await {
+            if matches!(error, MoveError::TakenOver) {
+                self.pass_end_on(id).await;
+            }
+            return Err(error);
+        }
         self.progress
             .send_modify(|progress| progress.written_down = true);
         let moved = tokio::select! {
@@ -168,12 +200,7 @@ impl Mover {
         };
         self.fill(&mut record);
         match &moved {
-            Ok(through) => {
-                record.state = match through.moved.is_empty() {
-                    true => MoveState::Cancelled,
-                    false => MoveState::Done,
-                };
-            }
+            Ok(outcome) => record.state = outcome.state(),
             // Whoever took it over writes it down from now on.
             Err(MoveError::TakenOver) => return Err(MoveError::TakenOver),
             Err(error) => {
@@ -186,14 +213,13 @@ impl Mover {
             }
         }
         let written = self.write_down(Entry::GoOn, &record).await;
-        let Through { moved, returned } = moved?;
+        let outcome = moved?;
         written?;
         self.doing("done");
         let progress = self.progress.borrow().clone();
         Ok(Outcome {
-            moved,
-            returned,
             progress,
+            ..outcome
         })
     }
 
@@ -202,7 +228,7 @@ impl Mover {
         slots: &SlotSet,
         aim: Aim,
         record: &mut MoveRecord,
-    ) -> Result<Through, MoveError> {
+    ) -> Result<Outcome, MoveError> {
         let (mut moved, mut returned) = (Vec::new(), Vec::new());
         let urgent = self.urgent(slots).await?;
         let parts = |slots: &SlotSet| slots.parts(self.settings.batch_slots_max, RANGES_MAX);
@@ -213,18 +239,22 @@ impl Mover {
                 .store(done + 1 < first.len(), Ordering::Relaxed);
             self.holds_up(done < first.len());
             self.go_on()?;
-            let through = self.attempts(record, part, aim).await?;
+            // Those that wait have done so since whoever made them wait died.
+            let waits_since = self.before().alive_at.filter(|_| done < first.len());
+            let through = self.attempts(record, part, aim, waits_since).await?;
             moved.extend(through.moved.iter());
             returned.extend(through.returned.iter());
-            let done = part.len() as u64;
-            self.progress
-                .send_modify(|progress| progress.slots_done += done);
+            self.progress.send_modify(|progress| {
+                progress.slots_done += part.len() as u64;
+                progress.slots_moved += through.moved.len() as u64;
+            });
             self.fill(record);
             self.write_down(Entry::GoOn, record).await?;
         }
-        Ok(Through {
+        Ok(Outcome {
             moved: moved.into_iter().collect(),
             returned: returned.into_iter().collect(),
+            progress: self.progress.borrow().clone(),
         })
     }
 
@@ -279,6 +309,7 @@ impl Mover {
         record: &MoveRecord,
         slots: &SlotSet,
         aim: Aim,
+        mut waits_since: Option<Instant>,
     ) -> Result<Through, MoveError> {
         let run = MoveRun {
             id: record.id,
@@ -286,7 +317,7 @@ impl Mover {
         };
         let mut repeats = 0;
         loop {
-            let why = match batch::attempt(self, &run, slots, aim).await {
+            let why = match batch::attempt(self, &run, slots, aim, &mut waits_since).await {
                 Ok(through) => return Ok(through),
                 // An adoption takes slots over, too, and goes on with nothing.
                 Err(Halt::Stop(error @ MoveError::TakenOver)) => error.to_string(),
@@ -336,13 +367,66 @@ impl Mover {
     ) -> Result<(), Halt> {
         let mut side = Side::open(shard, 0).await?;
         let leader = side.leader();
-        match side.moves.record(leader, entry, record).await? {
+        let mut record = record.clone();
+        if entry == Entry::Begin {
+            self.learn(&mut *side.moves, record.id).await?;
+            self.fill(&mut record);
+        }
+        match side.moves.record(leader, entry, &record).await? {
             Recorded::Written => Ok(()),
             Recorded::NotTheirs => Err(MoveError::TakenOver.into()),
             Recorded::NotLeading => {
                 Err(Halt::Again(format!("'{}' has another leader", shard.name)))
             }
         }
+    }
+
+    /// What others did of the move stays in what is written down of it.
+    async fn learn(&self, moves: &mut dyn MoveConnection, id: u64) -> Result<(), Halt> {
+        let known = moves.record_of(id).await?;
+        let Some(known) = known.filter(|known| known.mover != self.name) else {
+            return Ok(());
+        };
+        let silent_ms = moves.now_ms().await?.saturating_sub(known.changed_at);
+        let silent = Duration::from_millis(u64::try_from(silent_ms).unwrap_or(0));
+        let alive_at = Instant::now().checked_sub(silent);
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        *before = Before {
+            slots_done: before.slots_done.max(known.slots_done),
+            rows: before.rows.max(known.rows),
+            bytes: before.bytes.max(known.bytes),
+            // The later of the two shards' words.
+            alive_at: before.alive_at.max(alive_at),
+        };
+        Ok(())
+    }
+
+    fn before(&self) -> Before {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a move ended on one shard, and its mover died before it was written down on the other one,
+    /// it would be open there for ever, and its slots be taken for those of a move.
+    async fn pass_end_on(&self, id: u64) {
+        for (one, other) in [(&self.source, &self.target), (&self.target, &self.source)] {
+            if let Err(halt) = self.pass_end_to(other, one, id).await {
+                let (from, to) = (&one.name, &other.name);
+                tracing::warn!(?halt, from, to, "cannot say that a move has ended");
+            }
+        }
+    }
+
+    async fn pass_end_to(&self, to: &Shard, from: &Shard, id: u64) -> Result<(), Halt> {
+        let ended = from.leading().await?.moves.record_of(id).await?;
+        let Some(mut ended) = ended.filter(|ended| !ended.state.is_open()) else {
+            return Ok(());
+        };
+        let open = to.leading().await?.moves.record_of(id).await?;
+        let Some(open) = open.filter(|open| open.state.is_open()) else {
+            return Ok(());
+        };
+        ended.cancels |= open.cancels;
+        self.write_down_at(to, Entry::End, &ended).await
     }
 
     fn fill(&self, record: &mut MoveRecord) {
@@ -355,14 +439,16 @@ impl Mover {
 
     /// How far the move is.
     pub(crate) fn beat(&self, id: u64) -> MoveBeat {
-        let progress = self.progress.borrow();
+        let (progress, before) = (self.progress.borrow(), self.before());
         let pause = progress.pause_max().as_micros();
         MoveBeat {
             id,
             mover: self.name.clone(),
-            slots_done: progress.slots_done,
-            rows: progress.rows,
-            bytes: progress.bytes,
+            // Whoever goes on with a move passes through all slots once more, and copies none twice that
+            // has its new owner.
+            slots_done: before.slots_done.max(progress.slots_moved),
+            rows: before.rows + progress.rows,
+            bytes: before.bytes + progress.bytes,
             pause_us_max: u64::try_from(pause).unwrap_or(u64::MAX),
         }
     }
@@ -401,12 +487,21 @@ impl Mover {
         self.holds_up.store(holds_up, Ordering::Relaxed);
     }
 
-    fn is_holding_up(&self) -> bool {
+    pub(crate) fn is_holding_up(&self) -> bool {
         self.holds_up.load(Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed)
     }
 
     pub(crate) fn doing(&self, doing: &'static str) {
         self.progress.send_modify(|progress| progress.doing = doing);
+    }
+
+    pub(crate) fn is_doing(&self) -> &'static str {
+        self.progress.borrow().doing
+    }
+
+    /// Whether slots are through, so that replicas may be behind because of what it did.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.progress.borrow().slots_done > 0
     }
 
     pub(crate) fn copied(&self, rows: u64, bytes: u64) {

@@ -11,6 +11,8 @@ pub struct Progress {
     pub slots: u64,
     /// Those of them that are through: with a new owner, or back with the old one.
     pub slots_done: u64,
+    /// Those of these that have a new owner.
+    pub slots_moved: u64,
     /// Rows that were copied.
     pub rows: u64,
     /// Bytes of their values.
@@ -49,7 +51,8 @@ pub struct Pause {
     pub drain: Duration,
     /// For replicas that may be promoted, before and after the owner changed.
     pub replicas: Duration,
-    /// For the commits that make the target the owner.
+    /// For the commits that make the target the owner, or the source again; and for attempts and movers
+    /// that came to nothing in between.
     pub opening: Duration,
 }
 

@@ -9,8 +9,8 @@ use freehold_core::{
 use freehold_storage::{
     MoveConnection, StorageError,
     moves::{
-        Checksum, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveRecord, MoveRun, Recorded,
-        SeenSlots, Stretch,
+        Checksum, Cleared, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveRecord, MoveRun,
+        Portion, Recorded, SeenSlots, Stretch,
     },
 };
 use tokio::time::{Duration, timeout};
@@ -96,6 +96,10 @@ impl MoveConnection for Timely {
         timely!(self.0.logged(slots, after, keys_max))
     }
 
+    async fn logged_of(&mut self, keys: &[Key]) -> Result<Vec<Key>, StorageError> {
+        timely!(self.0.logged_of(keys))
+    }
+
     async fn forget(&mut self, hold: Hold, entries: &[Logged]) -> Result<Option<()>, StorageError> {
         timely!(self.0.forget(hold, entries))
     }
@@ -130,9 +134,9 @@ impl MoveConnection for Timely {
         hold: Hold,
         work: Work,
         slots: &SlotSet,
-        rows_max: usize,
-    ) -> Result<Option<u64>, StorageError> {
-        timely!(self.0.clear(hold, work, slots, rows_max))
+        portion: Portion,
+    ) -> Result<Option<Cleared>, StorageError> {
+        timely!(self.0.clear(hold, work, slots, portion))
     }
 
     async fn position(&mut self) -> Result<Option<Position>, StorageError> {
@@ -158,6 +162,10 @@ impl MoveConnection for Timely {
 
     async fn beat(&mut self, leader: Leader, beat: &MoveBeat) -> Result<Option<()>, StorageError> {
         timely!(self.0.beat(leader, beat))
+    }
+
+    async fn record_of(&mut self, id: u64) -> Result<Option<MoveRecord>, StorageError> {
+        timely!(self.0.record_of(id))
     }
 
     async fn records(&mut self, records_max: usize) -> Result<Vec<MoveRecord>, StorageError> {

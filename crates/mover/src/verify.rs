@@ -21,7 +21,8 @@ const ROWS_MIN: usize = 100;
 /// Keys that are compared in one statement.
 const KEYS_AT_ONCE: usize = 256;
 
-/// Keys in doubt at which copying again is the better way.
+/// Keys in doubt that are kept at a time. Nobody has written them since the last drain, so that there
+/// are none at all unless something went wrong.
 const SUSPECTS_MAX: usize = 10_000;
 
 /// How often keys in doubt are drained and looked at again while they are written.
@@ -54,8 +55,19 @@ impl Batch<'_> {
     /// written it since; those that are written all the time are looked at under the fence.
     pub(crate) async fn verify(&mut self, slots: &SlotSet) -> Result<(), Halt> {
         self.mover.doing("verifying");
-        // Among them whatever was drained before.
-        self.suspects = self.compare_all(slots).await?;
+        // Whatever was in doubt before is compared with all the others.
+        self.suspects.clear();
+        for part in slots.parts(usize::MAX, RANGES_MAX) {
+            let mut rest = Some(Stretch::from(part));
+            while let Some(stretch) = rest {
+                let mut differ = BTreeSet::new();
+                rest = self.compare_part(stretch, &mut differ).await?;
+                self.suspects.extend(differ);
+                if self.suspects.len() > SUSPECTS_MAX {
+                    self.clear_doubts(slots).await?;
+                }
+            }
+        }
         self.clear_doubts(slots).await
     }
 
@@ -67,24 +79,23 @@ impl Batch<'_> {
         theirs
     }
 
-    /// Compares the keys in doubt until there are none, or they are written all the time.
+    /// Compares the keys in doubt until there are none, or they are written all the time: then they are
+    /// in the log, and in doubt again once they are drained.
     pub(crate) async fn clear_doubts(&mut self, slots: &SlotSet) -> Result<(), Halt> {
+        let mut keys = self.take_suspects(slots);
         for _ in 0..ROUNDS_MAX {
-            let mut keys = self.take_suspects(slots);
             if keys.is_empty() {
                 break;
             }
-            self.drain(slots, &mut keys).await?;
-            let keys: Vec<Key> = keys.into_iter().collect();
-            let differ = self.compare(&keys).await?;
-            // Looked at after the digests: who wrote in between has left an entry.
-            let written = self.written(slots).await?;
-            let wrong: Vec<Key> = differ.difference(&written).cloned().collect();
+            self.drain(slots, Some(&mut keys)).await?;
+            let compared: Vec<Key> = keys.into_iter().collect();
+            keys = self.compare(&compared).await?;
+            let wrong = self.not_in_the_log(keys.clone()).await?;
             if !wrong.is_empty() {
                 self.still_holds(slots).await?;
-                return Err(MoveError::Differs { keys: wrong }.into());
+                let keys = wrong.into_iter().collect();
+                return Err(MoveError::Differs { keys }.into());
             }
-            self.suspects.extend(differ);
         }
         Ok(())
     }
@@ -96,46 +107,38 @@ impl Batch<'_> {
         self.target.rows(slots).await.map(drop)
     }
 
-    /// The keys in the log.
-    async fn written(&mut self, slots: &SlotSet) -> Result<BTreeSet<Key>, Halt> {
-        let mut keys = BTreeSet::new();
-        for part in slots.parts(usize::MAX, RANGES_MAX) {
-            let mut after = None;
-            loop {
-                let entries = self
-                    .source
-                    .moves
-                    .logged(&part, after.as_ref(), 1_000)
-                    .await?;
-                after = entries.last().map(|entry| entry.key.clone());
-                keys.extend(entries.into_iter().map(|entry| entry.key));
-                if after.is_none() {
-                    break;
-                }
+    /// Those of the keys that nobody has written since the last drain. Asked after the digests: who
+    /// wrote in between has left an entry.
+    async fn not_in_the_log(&mut self, mut keys: BTreeSet<Key>) -> Result<BTreeSet<Key>, Halt> {
+        let asked: Vec<Key> = keys.iter().cloned().collect();
+        for asked in asked.chunks(KEYS_AT_ONCE) {
+            for written in self.source.moves.logged_of(asked).await? {
+                keys.remove(&written);
             }
         }
         Ok(keys)
     }
 
-    /// Compares all rows, page by page; answers the keys that differ.
+    /// Compares all rows, page by page; answers the keys that differ and are not in the log, or so many
+    /// of them that copying again is the better way.
     pub(crate) async fn compare_all(&mut self, slots: &SlotSet) -> Result<BTreeSet<Key>, Halt> {
         let mut differ = BTreeSet::new();
         for part in slots.parts(usize::MAX, RANGES_MAX) {
             self.compare_part(Stretch::from(part), &mut differ).await?;
             if differ.len() > SUSPECTS_MAX {
-                self.still_holds(slots).await?;
-                let keys = differ.into_iter().collect();
-                return Err(MoveError::Differs { keys }.into());
+                break;
             }
         }
         Ok(differ)
     }
 
+    /// Compares the rows of a stretch, page by page, until too many differ. Answers what is left of it
+    /// then.
     async fn compare_part(
         &mut self,
         mut stretch: Stretch,
         differ: &mut BTreeSet<Key>,
-    ) -> Result<(), Halt> {
+    ) -> Result<Option<Stretch>, Halt> {
         let rows_max = self.mover.settings.page_rows_max;
         // The source's clock decides on both sides.
         let now_ms = self.source.moves.now_ms().await?;
@@ -174,14 +177,15 @@ impl Batch<'_> {
             if (ours.rows, ours.digest) != (theirs.rows, theirs.digest) {
                 let ours = self.source.moves.digests(&page, now_ms).await?;
                 let theirs = self.target.moves.digests(&page, now_ms).await?;
-                differ.extend(differing(&ours, &theirs));
+                let found = differing(&ours, &theirs);
+                differ.extend(self.not_in_the_log(found).await?);
                 if differ.len() > SUSPECTS_MAX {
-                    return Ok(());
+                    return Ok(next.map(|_| stretch));
                 }
             }
             match next {
                 Some(next) => ours = next,
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
     }

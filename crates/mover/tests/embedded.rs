@@ -29,34 +29,38 @@ struct Scene {
     settings: MoverSettings,
 }
 
+/// A shard of which `a` owns every slot, and the others none.
+async fn server(folder: &std::path::Path, name: &str, seed: u64) -> Result<Server> {
+    let options = ConnectOptions {
+        connect_timeout: WITHIN,
+        seed,
+    };
+    let server = Server::new(&Dsn::sqlite(folder.join(name)), options);
+    let mut schema = server.connect_schema().await?;
+    schema
+        .create(&ShardIdentity {
+            name: name.to_owned(),
+            cluster_id: 7,
+            schema_version: 0,
+        })
+        .await?;
+    #[allow(clippy::reversed_empty_ranges, reason = "no slot at all")]
+    let share = if name == "a" { 0..=u16::MAX } else { 1..=0 };
+    schema.take_slots(share).await?;
+    Ok(server)
+}
+
 impl Scene {
     async fn new(rows: usize) -> Result<Self> {
         let folder = TempDir::new()?;
-        let mut servers = Vec::new();
-        for (name, seed) in [("a", 1), ("b", 2)] {
-            let options = ConnectOptions {
-                connect_timeout: WITHIN,
-                seed,
-            };
-            let server = Server::new(&Dsn::sqlite(folder.path().join(name)), options);
-            let mut schema = server.connect_schema().await?;
-            schema
-                .create(&ShardIdentity {
-                    name: name.to_owned(),
-                    cluster_id: 7,
-                    schema_version: 0,
-                })
-                .await?;
-            #[allow(clippy::reversed_empty_ranges, reason = "no slot at all")]
-            let share = if name == "a" { 0..=u16::MAX } else { 1..=0 };
-            schema.take_slots(share).await?;
-            servers.push(server);
-        }
+        let (a, b) = (
+            server(folder.path(), "a", 1).await?,
+            server(folder.path(), "b", 2).await?,
+        );
         let mut keys: Vec<Key> = (0..rows)
             .map(|number| Key::new(format!("key:{number}")).expect("a key"))
             .collect();
         keys.sort_unstable();
-        let (b, a) = (servers.remove(1), servers.remove(0));
         let slots = keys.iter().map(Key::slot).collect();
         let scene = Self {
             folder,
@@ -69,6 +73,7 @@ impl Scene {
                 page_rows_max: 7,
                 drain_keys_max: 5,
                 last_drain_keys_max: 2,
+                beat: Duration::from_millis(20),
                 repeat_after_max: Duration::from_millis(1),
                 ..MoverSettings::default()
             },
@@ -117,13 +122,38 @@ impl Scene {
     }
 
     fn mover(&self, number: u64, points: Arc<dyn Points>) -> Mover {
-        let shard = |name: &str, server: &Server| Shard {
+        let ways = (("a", &self.a), ("b", &self.b));
+        self.mover_between(ways, number).watched_by(points)
+    }
+
+    fn mover_between(&self, ways: ((&str, &Server), (&str, &Server)), number: u64) -> Mover {
+        let shard = |(name, server): (&str, &Server)| Shard {
             name: name.to_owned(),
             servers: vec![server.clone()],
         };
         let settings = self.settings.clone();
-        let (a, b) = (shard("a", &self.a), shard("b", &self.b));
-        Mover::new(a, b, settings, number, format!("test {number}")).watched_by(points)
+        let (from, to) = (shard(ways.0), shard(ways.1));
+        Mover::new(from, to, settings, number, format!("test {number}"))
+    }
+
+    /// Runs a move by a mover that dies when it comes to a point.
+    async fn killed_at(&self, point: Point, id: u64, number: u64) -> Result<()> {
+        let stop = StopAt::new(point);
+        let mover = self.mover(number, stop.clone());
+        let slots = self.slots.clone();
+        let killed = tokio::spawn(async move { mover.run(id, &slots, Aim::Move).await });
+        timeout(WITHIN, stop.reached.acquire()).await??.forget();
+        // Its last words: the second beat from here on began after it was reached.
+        let mut moves = self.a.connect_moves().await?;
+        for _ in 0..2 {
+            let before = moves.record_of(id).await?;
+            while moves.record_of(id).await? == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        killed.abort();
+        assert!(killed.await.is_err_and(|error| error.is_cancelled()));
+        Ok(())
     }
 
     /// Runs a move to its end, by a mover with a number of its own.
@@ -349,6 +379,25 @@ async fn what_is_written_on_the_way_arrives() -> Result<()> {
     Ok(())
 }
 
+/// More keys than are kept in doubt at a time are written between the drain and the comparison.
+#[tokio::test]
+async fn keys_that_are_written_while_others_are_compared_stop_no_move() -> Result<()> {
+    let mut scene = Scene::new(10_500).await?;
+    scene.settings.batch_slots_max = usize::from(u16::MAX);
+    scene.settings.part_slots = usize::from(u16::MAX);
+    scene.settings.page_rows_max = 1_000;
+    scene.settings.drain_keys_max = 1_000;
+    let scene = Arc::new(scene);
+    let watch = WriteAt {
+        scene: scene.clone(),
+        point: Point::Drained,
+    };
+    let mover = scene.mover(5, Arc::new(watch));
+    let outcome = timeout(WITHIN, mover.run(1, &scene.slots, Aim::Move)).await??;
+    assert_eq!(outcome.moved, scene.slots);
+    scene.assert_owned_by(&scene.b, "second, longer").await
+}
+
 /// Spoils a row of the target that nobody wrote.
 struct Spoil {
     folder: std::path::PathBuf,
@@ -419,13 +468,96 @@ async fn a_frozen_mover_does_not_go_on_with_what_was_cancelled() -> Result<()> {
     assert_eq!(claimed, cancelled.moved);
     for server in [&scene.a, &scene.b] {
         let record = server.connect_moves().await?.records(10).await?.remove(0);
-        assert_eq!(record.state, MoveState::Done, "some were through before");
+        assert_eq!(record.state, MoveState::Cancelled, "not all of it was done");
+        assert_eq!(record.slots_done, claimed.len() as u64);
         assert!(record.mover.starts_with("test 6, "), "{}", record.mover);
     }
     // Nor does one that saw it under way before it ended.
     let late = scene.run(1, 7, Aim::Move).await;
     assert!(late.is_err_and(|error| error.to_string().contains("has ended it")));
     assert_eq!(Scene::claimed(&scene.b).await?, claimed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_move_that_ended_on_one_shard_ends_on_the_other_one() -> Result<()> {
+    let scene = Scene::new(50).await?;
+    scene.run(1, 5, Aim::Move).await?;
+    for (name, server) in [("b", &scene.b), ("a", &scene.a)] {
+        // Its mover died before it could write it down there.
+        let file = rusqlite::Connection::open(scene.folder.path().join(name))?;
+        file.execute("UPDATE moves SET state = 'running'", ())?;
+        let again = scene.run(1, 6, Aim::Move).await;
+        assert!(again.is_err_and(|error| error.to_string().contains("has ended it")));
+        let mut moves = server.connect_moves().await?;
+        assert_eq!(moves.open_records(10).await?, []);
+        let record = moves.record_of(1).await?.ok_or("it is known")?;
+        assert_eq!(record.state, MoveState::Done, "{name}");
+        assert!(record.mover.starts_with("test 5, "), "{}", record.mover);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_target_gave_on_is_cleaned_up() -> Result<()> {
+    let scene = Scene::new(50).await?;
+    let c = server(scene.folder.path(), "c", 3).await?;
+    scene.killed_at(Point::Opened, 1, 5).await?;
+    // As somebody does who looks at no list of moves.
+    let slots = SlotSet::from_iter(Scene::claimed(&scene.b).await?.iter());
+    let on = scene.mover_between((("b", &scene.b), ("c", &c)), 6);
+    timeout(WITHIN, on.run(2, &slots, Aim::Move)).await??;
+    let outcome = scene.run(1, 7, Aim::Move).await?;
+    assert_eq!(outcome.moved, scene.slots);
+    let file = rusqlite::Connection::open(scene.folder.path().join("a"))?;
+    let left: i64 = file.query_row("SELECT COUNT(*) FROM store", (), |row| row.get(0))?;
+    assert_eq!(left, 0, "the source's rows are nobody's any more");
+    assert_eq!(Scene::claimed(&c).await?, slots);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancel_of_what_another_move_took_ends() -> Result<()> {
+    for point in [Point::TakenOver, Point::Received] {
+        let scene = Scene::new(50).await?;
+        let c = server(scene.folder.path(), "c", 3).await?;
+        scene.killed_at(point, 1, 5).await?;
+        let other = scene.mover_between((("a", &scene.a), ("c", &c)), 6);
+        timeout(WITHIN, other.run(2, &scene.slots, Aim::Move)).await??;
+        let outcome = scene.run(1, 7, Aim::Cancel).await?;
+        assert_eq!((outcome.moved.len(), outcome.returned.len()), (0, 0));
+        assert_eq!(Scene::claimed(&c).await?, scene.slots);
+        for server in [&scene.a, &scene.b] {
+            let mut moves = server.connect_moves().await?;
+            assert_eq!(moves.open_records(10).await?, []);
+            assert_eq!(moves.on_their_way().await?, [], "{point:?}");
+            let record = moves.record_of(1).await?.ok_or("it is known")?;
+            assert_eq!(record.state, MoveState::Cancelled);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_goes_on_adds_to_what_was_done_and_to_what_writes_waited() -> Result<()> {
+    const DEAD_FOR: Duration = Duration::from_millis(300);
+    for (point, aim) in [
+        (Point::Fenced, Aim::Move),
+        (Point::Fenced, Aim::Cancel),
+        (Point::GivenAway, Aim::Move),
+    ] {
+        let scene = Scene::new(60).await?;
+        scene.killed_at(point, 1, 5).await?;
+        tokio::time::sleep(DEAD_FOR).await;
+        let outcome = scene.run(1, 6, aim).await?;
+        // What is written down of times has a millisecond more for each that is.
+        let waited = outcome.progress.pause_max();
+        assert!(waited > DEAD_FOR * 9 / 10, "{point:?} {aim:?}: {waited:?}");
+        let mut moves = scene.a.connect_moves().await?;
+        let record = moves.record_of(1).await?.ok_or("it is known")?;
+        assert_eq!(record.rows, 60, "{point:?} {aim:?}");
+        assert_eq!(u128::from(record.pause_us_max), waited.as_micros());
+    }
     Ok(())
 }
 

@@ -114,6 +114,25 @@ pub struct Checksum {
     pub more_behind: Option<Key>,
 }
 
+/// How much is deleted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Rows, or entries: whoever waits for their locks does not wait for more.
+    pub rows_max: usize,
+    /// Bytes of keys and values: the binlog has them in one transaction, and a group of servers
+    /// refuses large ones. A row that is larger goes alone.
+    pub bytes_max: usize,
+}
+
+/// What was deleted at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Rows, or entries.
+    pub rows: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
 /// How a move ended, or that it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveState {
@@ -123,7 +142,7 @@ pub enum MoveState {
     Stopped,
     /// The target owns all its slots.
     Done,
-    /// As before it.
+    /// The source has its slots as before it, but for those that had a new owner already.
     Cancelled,
 }
 
@@ -229,6 +248,8 @@ pub enum Entry {
     Begin,
     /// How far it is, and how it ended: by nobody but whoever runs it.
     GoOn,
+    /// How it ended, as the other shard has it in writing, whoever ran it here: nothing follows an end.
+    End,
 }
 
 /// What came of writing a move down.
@@ -349,6 +370,12 @@ pub trait MoveConnection: Send {
         keys_max: usize,
     ) -> Result<Vec<Logged>, StorageError>;
 
+    /// Those of the keys that are in the log, in order.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn logged_of(&mut self, keys: &[Key]) -> Result<Vec<Key>, StorageError>;
+
     /// Deletes those of the entries whose `n` is still the same: [`Work::Forget`].
     ///
     /// # Errors
@@ -387,8 +414,9 @@ pub trait MoveConnection: Send {
         now_ms: i64,
     ) -> Result<Vec<(Key, u64)>, StorageError>;
 
-    /// Deletes up to `rows_max` rows of these slots, dead or alive ([`Work::Empty`]), or entries of
-    /// their log ([`Work::ClearLog`]). Answers how many; none means that none is left.
+    /// Deletes a portion of the rows of these slots, dead or alive ([`Work::Empty`]), or of the entries
+    /// of their log ([`Work::ClearLog`]). Answers how many; none means that none is left. The lengths of
+    /// `rows_max` values are read for it, which takes as long as reading them.
     ///
     /// # Errors
     /// [`StorageError`]; they may have been deleted.
@@ -397,8 +425,8 @@ pub trait MoveConnection: Send {
         hold: Hold,
         work: Work,
         slots: &SlotSet,
-        rows_max: usize,
-    ) -> Result<Option<u64>, StorageError>;
+        portion: Portion,
+    ) -> Result<Option<Cleared>, StorageError>;
 
     /// A position that has everything that this connection wrote. `None` where the server numbers
     /// no transactions.
@@ -422,7 +450,10 @@ pub trait MoveConnection: Send {
     async fn executed(&mut self) -> Result<Option<u64>, StorageError>;
 
     /// Writes a move down, if this server leads and the entry may be made. Bears repetition. A server
-    /// that knows nothing of the move (any more: a failover may have lost it) learns of it.
+    /// that knows nothing of the move (any more: a failover may have lost it) learns of it. Where one
+    /// ends, those that ended before the newest
+    /// [`MOVES_KEPT_MAX`](freehold_core::limits::MOVES_KEPT_MAX) are forgotten, if this account may
+    /// delete them.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -439,6 +470,12 @@ pub trait MoveConnection: Send {
     /// # Errors
     /// [`StorageError`].
     async fn beat(&mut self, leader: Leader, beat: &MoveBeat) -> Result<Option<()>, StorageError>;
+
+    /// The move of this id, if it was written down here.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn record_of(&mut self, id: u64) -> Result<Option<MoveRecord>, StorageError>;
 
     /// The newest moves that were written down, newest first.
     ///
@@ -467,6 +504,24 @@ pub(crate) fn unsettled() -> String {
     let unsettled = [SlotState::Outgoing, SlotState::Fenced, SlotState::Incoming];
     let words = unsettled.map(|state| format!("'{}'", state.as_str()));
     words.join(",")
+}
+
+/// The last of the rows that a portion has room for, of which these are the first, with their lengths
+/// in bytes; and what they come to.
+pub(crate) fn that_fit(rows: &[(Key, usize)], portion: Portion) -> (Option<&Key>, Cleared) {
+    let (mut last, mut fit) = (None, Cleared::default());
+    for (key, value_bytes) in rows.iter().take(portion.rows_max) {
+        let bytes = fit.bytes + (key.bytes().len() + value_bytes) as u64;
+        if last.is_some() && bytes > portion.bytes_max as u64 {
+            break;
+        }
+        last = Some(key);
+        fit = Cleared {
+            rows: fit.rows + 1,
+            bytes,
+        };
+    }
+    (last, fit)
 }
 
 /// The slots of keys.

@@ -7,7 +7,7 @@ use freehold_core::{
 };
 use freehold_storage::{
     MoveConnection,
-    moves::{CopyRow, Entry, Hold, Leader, MoveRecord, MoveRun, MoveState, Recorded},
+    moves::{CopyRow, Entry, Hold, Leader, MoveRecord, MoveRun, MoveState, Portion, Recorded},
 };
 
 use crate::{
@@ -34,6 +34,11 @@ pub(crate) struct Scene {
 }
 
 pub(crate) const PEER: &str = "b";
+
+const A_ROW: Portion = Portion {
+    rows_max: 1,
+    bytes_max: 1 << 20,
+};
 
 impl Scene {
     /// Slots that were taken over.
@@ -168,7 +173,10 @@ async fn a_take_over_ends_what_an_earlier_attempt_could_do(store: &Store) -> Res
     assert_eq!(scene.moves.remove(earlier, &keys).await?, None);
     let slots = scene.slots.clone();
     assert_eq!(
-        scene.moves.clear(earlier, Work::Empty, &slots, 10).await?,
+        scene
+            .moves
+            .clear(earlier, Work::Empty, &slots, A_ROW)
+            .await?,
         None
     );
     assert!(scene.step(Step::Open).await.is_err(), "as the rows show");
@@ -263,7 +271,10 @@ async fn nothing_is_done_for_another_leader(store: &Store) -> Result<()> {
         let slots = scene.slots.clone();
         assert_eq!(scene.take_over(hold).await?, None);
         assert_eq!(scene.moves.store(hold, &rows).await?, None);
-        assert_eq!(scene.moves.clear(hold, Work::Empty, &slots, 1).await?, None);
+        assert_eq!(
+            scene.moves.clear(hold, Work::Empty, &slots, A_ROW).await?,
+            None
+        );
         for entry in [Entry::Begin, Entry::GoOn] {
             let recorded = scene.moves.record(leader, entry, &a_record()).await?;
             assert_eq!(recorded, Recorded::NotLeading);

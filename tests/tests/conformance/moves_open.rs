@@ -1,6 +1,6 @@
 //! What others see of a move under way: that somebody runs it, and which slots are on their way.
 
-use freehold_core::{SlotSet, SlotState, moving::Step};
+use freehold_core::{SlotSet, SlotState, limits::MOVES_KEPT_MAX, moving::Step};
 use freehold_storage::moves::{Entry, Hold, Leader, MoveBeat, MoveRecord, MoveState, Recorded};
 
 use crate::{
@@ -12,6 +12,8 @@ on_every_engine!(
     a_mover_shows_that_it_runs_its_move_and_nobody_elses,
     a_mover_that_was_replaced_takes_nothing_over,
     slots_that_are_on_their_way_are_shown,
+    an_end_is_taken_over_from_the_other_shard,
+    moves_that_ended_long_ago_are_forgotten,
 );
 
 async fn a_mover_shows_that_it_runs_its_move_and_nobody_elses(store: &Store) -> Result<()> {
@@ -114,6 +116,75 @@ async fn a_mover_that_was_replaced_takes_nothing_over(store: &Store) -> Result<(
     refused(&mut scene, "it was cancelled").await?;
     let recorded = scene.moves.record(leader, Entry::Begin, &cancel).await?;
     assert_eq!(recorded, Recorded::NotTheirs, "it has ended");
+    Ok(())
+}
+
+async fn an_end_is_taken_over_from_the_other_shard(store: &Store) -> Result<()> {
+    let mut scene = Scene::new(store, SlotSet::from(1..=2)).await?;
+    let record = a_record();
+    scene.record(Entry::Begin, &record).await?;
+    assert_eq!(scene.moves.record_of(record.id - 1).await?, None);
+    let ended = MoveRecord {
+        state: MoveState::Done,
+        mover: "host 2".to_owned(),
+        rows: 7,
+        ..record.clone()
+    };
+    scene.record(Entry::End, &ended).await?;
+    scene.record(Entry::End, &ended).await?;
+    let seen = scene.moves.record_of(record.id).await?;
+    let seen = seen.ok_or("it is known")?;
+    assert_eq!((seen.state, seen.rows), (MoveState::Done, 7));
+    // Nothing follows an end, not another one either.
+    let cancelled = MoveRecord {
+        state: MoveState::Cancelled,
+        ..record
+    };
+    let leader = scene.hold.leader;
+    let recorded = scene.moves.record(leader, Entry::End, &cancelled).await?;
+    assert_eq!(recorded, Recorded::NotTheirs);
+    Ok(())
+}
+
+async fn moves_that_ended_long_ago_are_forgotten(store: &Store) -> Result<()> {
+    let mut scene = Scene::new(store, SlotSet::from(1..=2)).await?;
+    let kept = MOVES_KEPT_MAX as u64;
+    // Ids are as old as they are small; every hundredth is open.
+    let state = |id: u64| match id % 100 {
+        7 => "stopped",
+        42 => "cancelled",
+        _ => "done",
+    };
+    let rows: Vec<String> = (1..=kept + 30)
+        .map(|id| {
+            let state = state(id);
+            format!("({id}, 'a', 'b', '1-2', '{state}', 0, 'x', 2, 0, 0, 0, '', {id}, {id})")
+        })
+        .collect();
+    let insert = format!(
+        "INSERT INTO moves (id, source, target, slots, state, cancels, mover, slots_done, \
+         rows_copied, bytes_copied, pause_us_max, error, started_at, changed_at) VALUES {}",
+        rows.join(",")
+    );
+    scene.audit.run(&insert).await?;
+    let open = scene.moves.open_records(100).await?;
+    let record = a_record();
+    scene.record(Entry::Begin, &record).await?;
+    let ended = MoveRecord {
+        state: MoveState::Done,
+        ..record.clone()
+    };
+    scene.record(Entry::GoOn, &ended).await?;
+    let seen = scene.moves.records(2 * MOVES_KEPT_MAX).await?;
+    let (open_still, ended): (Vec<_>, Vec<_>) =
+        seen.iter().partition(|record| record.state.is_open());
+    assert_eq!(open_still.len(), open.len(), "none that is open");
+    assert_eq!(ended.len(), MOVES_KEPT_MAX);
+    assert_eq!(ended[0].id, record.id, "the newest stay");
+    let oldest = ended.last().ok_or("some")?.id;
+    let first = (1..).filter(|id| state(*id) != "stopped");
+    let gone = kept + 30 - open.len() as u64 + 1 - kept;
+    assert_eq!(Some(oldest), first.skip(gone as usize).next());
     Ok(())
 }
 

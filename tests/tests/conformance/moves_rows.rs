@@ -6,7 +6,7 @@ use freehold_core::{
 };
 use freehold_storage::{
     PutRow,
-    moves::{CopyRow, Stretch},
+    moves::{CopyRow, Portion, Stretch},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ on_every_engine!(
     an_entry_of_the_log_stays_if_its_key_was_written_again,
     checksums_tell_rows_apart_and_leave_out_dead_ones,
     rows_and_log_are_deleted_in_bounded_parts,
+    long_rows_are_deleted_a_few_at_a_time,
 );
 
 async fn rows_are_read_in_pages_and_stored_as_they_are(store: &Store) -> Result<()> {
@@ -71,7 +72,7 @@ async fn rows_are_read_in_pages_and_stored_as_they_are(store: &Store) -> Result<
         .steps(&[Step::Announce, Step::Fence, Step::GiveAway])
         .await?;
     let hold = scene.hold;
-    while scene.moves.clear(hold, Work::Empty, &slots, 100).await? != Some(0) {}
+    while cleared(&mut scene, Work::Empty, 100).await? != Some(0) {}
     assert!(scene.audit.all_rows().await?.is_empty());
     scene.steps(&[Step::Receive]).await?;
     assert_eq!(scene.moves.store(hold, &copied).await?, Some(()));
@@ -134,6 +135,12 @@ async fn an_entry_of_the_log_stays_if_its_key_was_written_again(store: &Store) -
     let left = scene.moves.logged(&slots, None, 100).await?;
     let left: Vec<(&Key, u64)> = left.iter().map(|entry| (&entry.key, entry.n)).collect();
     assert_eq!(left, [(&keys[5], 2), (&keys[30], 3)]);
+    assert_eq!(
+        scene.moves.logged_of(&keys).await?,
+        [&keys[5], &keys[30]].map(Key::clone)
+    );
+    assert_eq!(scene.moves.logged_of(&keys[6..7]).await?, []);
+    assert_eq!(scene.moves.logged_of(&[]).await?, []);
     Ok(())
 }
 
@@ -218,21 +225,14 @@ async fn rows_and_log_are_deleted_in_bounded_parts(store: &Store) -> Result<()> 
     assert!(!scene.slots.contains(other.slot()));
     let put = row(&other, "stays");
     store.lane().await?.put([put]).await?;
-    let slots = scene.slots.clone();
     for deleted in [10, 10, 5, 0] {
-        let emptied = scene
-            .moves
-            .clear(scene.hold, Work::Empty, &slots, 10)
-            .await?;
+        let emptied = cleared(&mut scene, Work::Empty, 10).await?;
         assert_eq!(emptied, Some(deleted));
     }
     assert_eq!(scene.audit.all_rows().await?.len(), 1);
 
     scene.steps(&[Step::Open]).await?;
-    let emptied = scene
-        .moves
-        .clear(scene.hold, Work::Empty, &slots, 10)
-        .await?;
+    let emptied = cleared(&mut scene, Work::Empty, 10).await?;
     assert_eq!(emptied, None, "never of an owner");
     for key in &keys {
         let digits: String = key
@@ -247,11 +247,46 @@ async fn rows_and_log_are_deleted_in_bounded_parts(store: &Store) -> Result<()> 
         scene.audit.run(&entry).await?;
     }
     for deleted in [20, 5, 0] {
-        let cleared = scene
-            .moves
-            .clear(scene.hold, Work::ClearLog, &slots, 20)
-            .await?;
+        let cleared = cleared(&mut scene, Work::ClearLog, 20).await?;
         assert_eq!(cleared, Some(deleted));
     }
+    Ok(())
+}
+
+/// How many rows, or entries, were deleted of so many.
+async fn cleared(scene: &mut Scene, work: Work, rows_max: usize) -> Result<Option<u64>> {
+    let portion = Portion {
+        rows_max,
+        bytes_max: usize::MAX >> 1,
+    };
+    let cleared = scene.moves.clear(scene.hold, work, &scene.slots, portion);
+    Ok(cleared.await?.map(|cleared| cleared.rows))
+}
+
+/// What one transaction deletes the binlog has in one piece.
+async fn long_rows_are_deleted_a_few_at_a_time(store: &Store) -> Result<()> {
+    let keys = keys_of_many_slots(6);
+    let mut scene = Scene::receiving(store, slots_of(&keys)).await?;
+    let mut rows = Scene::copies(&keys, &[7; 1_000]);
+    rows[3] = Scene::copies(&keys[3..4], &[7; 100_000]).remove(0);
+    assert_eq!(scene.moves.store(scene.hold, &rows).await?, Some(()));
+    let portion = Portion {
+        rows_max: 10,
+        bytes_max: 2_500,
+    };
+    // Two at a time; the one that is longer than all of that alone.
+    let portions: [&[u64]; 5] = [&[1_000, 1_000], &[1_000], &[100_000], &[1_000, 1_000], &[]];
+    for values in portions {
+        let deleted = scene
+            .moves
+            .clear(scene.hold, Work::Empty, &scene.slots, portion)
+            .await?
+            .ok_or("it is held")?;
+        let rows = values.len() as u64;
+        assert_eq!(deleted.rows, rows);
+        let keys = deleted.bytes - values.iter().sum::<u64>();
+        assert!(keys >= rows && keys < 20 * rows.max(1), "{deleted:?}");
+    }
+    assert!(scene.audit.all_rows().await?.is_empty());
     Ok(())
 }

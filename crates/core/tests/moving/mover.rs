@@ -294,6 +294,8 @@ pub(crate) fn enter(guards: Guards, mover: Mover, phase: Phase) -> Mover {
         Phase::Clean => mover.at(Next::Clean),
         Phase::Return if row.state == SlotState::Owned => mover.at(Next::WaitForReturned),
         Phase::Return => mover.at(Next::Return),
+        // Between two shards another move is one back, which leaves this one nothing.
+        Phase::Leave => Mover::IDLE,
     }
 }
 

@@ -31,8 +31,8 @@ use super::{
 use crate::{
     error::{Refusal, StorageError},
     moves::{
-        Checksum, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveConnection, MoveRecord,
-        MoveRun, Recorded, SeenSlots, Stretch, unsettled,
+        Checksum, Cleared, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveConnection,
+        MoveRecord, MoveRun, Portion, Recorded, SeenSlots, Stretch, unsettled,
     },
 };
 
@@ -121,6 +121,10 @@ impl MoveConnection for MysqlConnection {
         ))
     }
 
+    async fn logged_of(&mut self, keys: &[Key]) -> Result<Vec<Key>, StorageError> {
+        with_session!(self, |session| rows::logged_of(session, keys))
+    }
+
     async fn forget(&mut self, hold: Hold, entries: &[Logged]) -> Result<Option<()>, StorageError> {
         with_session!(self, |session| rows::forget(session, hold, entries))
     }
@@ -159,10 +163,10 @@ impl MoveConnection for MysqlConnection {
         hold: Hold,
         work: Work,
         slots: &SlotSet,
-        rows_max: usize,
-    ) -> Result<Option<u64>, StorageError> {
+        portion: Portion,
+    ) -> Result<Option<Cleared>, StorageError> {
         with_session!(self, |session| rows::delete_some(
-            session, hold, work, slots, rows_max
+            session, hold, work, slots, portion
         ))
     }
 
@@ -191,6 +195,12 @@ impl MoveConnection for MysqlConnection {
 
     async fn beat(&mut self, leader: Leader, beat: &MoveBeat) -> Result<Option<()>, StorageError> {
         with_session!(self, |session| record::beat(session, leader, beat))
+    }
+
+    async fn record_of(&mut self, id: u64) -> Result<Option<MoveRecord>, StorageError> {
+        let which = format!("WHERE id = {id}");
+        let found = with_session!(self, |session| record::read(session, &which, 1));
+        Ok(found?.pop())
     }
 
     async fn records(&mut self, records_max: usize) -> Result<Vec<MoveRecord>, StorageError> {

@@ -9,7 +9,7 @@ use freehold_core::{
     Key, Position, Slot, SlotSet, SlotState,
     moving::{Change, SlotRow, Work},
 };
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use self::{
     proof::{are_as_proven, leads, may, slot_rows},
@@ -23,8 +23,8 @@ use super::{
 use crate::{
     error::StorageError,
     moves::{
-        Checksum, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveConnection, MoveRecord,
-        MoveRun, Recorded, SeenSlots, Stretch,
+        Checksum, Cleared, CopyRow, Entry, Hold, Leader, Logged, MoveBeat, MoveConnection,
+        MoveRecord, MoveRun, Portion, Recorded, SeenSlots, Stretch, that_fit,
     },
 };
 
@@ -216,6 +216,25 @@ impl MoveConnection for SqliteConnection {
         .await
     }
 
+    async fn logged_of(&mut self, keys: &[Key]) -> Result<Vec<Key>, StorageError> {
+        let mut keys = keys.to_vec();
+        self.snapshot(move |snapshot, _| {
+            let mut is_logged =
+                snapshot.prepare_cached("SELECT 1 FROM moved_keys WHERE slot = ?1 AND key = ?2")?;
+            let mut failed = None;
+            keys.retain(|key| {
+                let bytes: &[u8] = key.bytes();
+                let found = is_logged.exists(params![key.slot().0, bytes]);
+                found.unwrap_or_else(|error| {
+                    failed = Some(error);
+                    false
+                })
+            });
+            failed.map_or(Ok(keys), Err)
+        })
+        .await
+    }
+
     async fn forget(&mut self, hold: Hold, entries: &[Logged]) -> Result<Option<()>, StorageError> {
         let entries = entries.to_vec();
         self.held(hold, Work::Forget, move |transaction| {
@@ -297,13 +316,35 @@ impl MoveConnection for SqliteConnection {
         hold: Hold,
         work: Work,
         slots: &SlotSet,
-        rows_max: usize,
-    ) -> Result<Option<u64>, StorageError> {
-        let table = match work {
-            Work::ClearLog | Work::Forget => "moved_keys",
-            Work::Empty | Work::Copy => "store",
+        portion: Portion,
+    ) -> Result<Option<Cleared>, StorageError> {
+        let (table, length) = match work {
+            Work::ClearLog | Work::Forget => ("moved_keys", "0"),
+            Work::Empty | Work::Copy => ("store", "COALESCE(length(value), 0)"),
         };
-        self.delete_some(hold, work, table, slots, rows_max).await
+        let slots = slots.clone();
+        self.held(hold, work, move |transaction| {
+            let mut rows: Vec<(Key, usize)> = Vec::new();
+            let mut statement = transaction.prepare_cached(&format!(
+                "SELECT key, {length} FROM {table} WHERE slot BETWEEN ?1 AND ?2 \
+                 ORDER BY slot, key LIMIT ?3"
+            ))?;
+            for range in slots.ranges() {
+                let room = bound(portion.rows_max - rows.len());
+                let found =
+                    statement.query_map(params![range.start(), range.end(), room], |row| {
+                        let length = row.get::<_, i64>(1)?;
+                        Ok((key(row, 0)?, usize::try_from(length).unwrap_or(usize::MAX)))
+                    })?;
+                rows.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+            }
+            let (_, fit) = that_fit(&rows, portion);
+            let keys = rows.into_iter().map(|(key, _)| key);
+            let keys: Vec<Key> = keys.take(fit.rows as usize).collect();
+            delete_keys(transaction, table, &keys)?;
+            Ok((slots, fit))
+        })
+        .await
     }
 
     async fn position(&mut self) -> Result<Option<Position>, StorageError> {
@@ -337,6 +378,16 @@ impl MoveConnection for SqliteConnection {
         self.transact(move |transaction| {
             let beats = leads(transaction, leader)? && record::beat(transaction, &beat)?;
             Ok(beats.then_some(()))
+        })
+        .await
+    }
+
+    async fn record_of(&mut self, id: u64) -> Result<Option<MoveRecord>, StorageError> {
+        self.snapshot(move |snapshot, _| {
+            let mut statement = snapshot.prepare_cached(record::ONE)?;
+            statement
+                .query_row([id.cast_signed()], record::read)
+                .optional()
         })
         .await
     }
@@ -379,32 +430,6 @@ impl SqliteConnection {
             }
             transaction.execute_batch("ROLLBACK TO work")?;
             Ok(None)
-        })
-        .await
-    }
-
-    async fn delete_some(
-        &self,
-        hold: Hold,
-        work: Work,
-        table: &'static str,
-        slots: &SlotSet,
-        rows_max: usize,
-    ) -> Result<Option<u64>, StorageError> {
-        let slots = slots.clone();
-        self.held(hold, work, move |transaction| {
-            let mut keys: Vec<Key> = Vec::new();
-            let mut statement = transaction.prepare_cached(&format!(
-                "SELECT key FROM {table} WHERE slot BETWEEN ?1 AND ?2 ORDER BY slot, key LIMIT ?3"
-            ))?;
-            for range in slots.ranges() {
-                let room = bound(rows_max - keys.len());
-                let found = statement
-                    .query_map(params![range.start(), range.end(), room], |row| key(row, 0))?;
-                keys.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-            }
-            delete_keys(transaction, table, &keys)?;
-            Ok((slots, keys.len() as u64))
         })
         .await
     }

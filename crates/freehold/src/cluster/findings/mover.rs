@@ -16,7 +16,7 @@ const MASTER: &Needs = &[
     ("shard", &["SELECT", "UPDATE (epoch, stamp)"]),
     ("slots", &["SELECT", "INSERT", "UPDATE"]),
     ("moved_keys", &["SELECT", "DELETE"]),
-    ("moves", &["SELECT", "INSERT", "UPDATE"]),
+    ("moves", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("heartbeat", &["SELECT"]),
     ("change_slots", &[EXECUTE]),
 ];
@@ -99,7 +99,7 @@ mod tests {
         for wanted in [
             "GRANT INSERT, UPDATE ON `db`.`slots` TO `u`@`%`;",
             "GRANT DELETE ON `db`.`moved_keys` TO `u`@`%`;",
-            "GRANT SELECT, INSERT, UPDATE ON `db`.`moves` TO `u`@`%`;",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON `db`.`moves` TO `u`@`%`;",
             "GRANT EXECUTE ON PROCEDURE `db`.`change_slots` TO `u`@`%`;",
         ] {
             assert!(finding.mend.iter().any(|mend| mend == wanted), "{finding}");

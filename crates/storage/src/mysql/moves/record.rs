@@ -1,6 +1,6 @@
 //! The list of moves, on both shards of each.
 
-use freehold_core::SlotSet;
+use freehold_core::{SlotSet, limits::MOVES_KEPT_MAX};
 use mysql_async::Row as SqlRow;
 
 use super::{
@@ -21,6 +21,8 @@ use crate::{
 /// The newest first.
 pub(super) const NEWEST: &str = "ORDER BY started_at DESC, id";
 
+const ENDED: &str = "state IN ('done', 'cancelled')";
+
 /// Those that are open, the oldest first.
 pub(super) const OPEN: &str = "WHERE state IN ('running', 'stopped') ORDER BY started_at, id";
 
@@ -38,6 +40,7 @@ pub(super) async fn write(
             u8::from(record.cancels)
         ),
         Entry::GoOn => format!("state = 'running' AND mover = {mover}"),
+        Entry::End => "state IN ('running', 'stopped')".to_owned(),
     };
     let set = values(record).map(|(column, value)| format!("{column} = {value}"));
     let update = format!(
@@ -73,13 +76,42 @@ pub(super) async fn write(
     let row = answer.and_then(|mut answer| answer.rows.pop());
     let mut row = row.ok_or_else(|| unexpected("what is written down of a move"))?;
     let what = "what is written down of a move";
-    Ok(
-        match (column(&mut row, 0, what)?, column(&mut row, 1, what)?) {
-            (false, _) => Recorded::NotLeading,
-            (true, 0_u64) => Recorded::NotTheirs,
-            (true, _) => Recorded::Written,
-        },
-    )
+    let recorded = match (column(&mut row, 0, what)?, column(&mut row, 1, what)?) {
+        (false, _) => Recorded::NotLeading,
+        (true, 0_u64) => Recorded::NotTheirs,
+        (true, _) => Recorded::Written,
+    };
+    if recorded == Recorded::Written && !record.state.is_open() {
+        forget_oldest(session).await?;
+    }
+    Ok(recorded)
+}
+
+/// Moves that are forgotten when one ends: one is enough, once there are no more than shall be kept.
+const FORGOTTEN_AT_ONCE: usize = 100;
+
+/// Deletes moves that ended before the newest ones.
+async fn forget_oldest(session: &mut Session) -> Result<(), StorageError> {
+    let look = format!(
+        "SELECT id FROM moves WHERE {ENDED} ORDER BY started_at DESC, id \
+         LIMIT {FORGOTTEN_AT_ONCE} OFFSET {MOVES_KEPT_MAX}"
+    );
+    let answer = query(&mut session.conn, look).await;
+    let answer = answer.map_err(|failure| failure.of_read())?;
+    let ids = answer.rows.into_iter();
+    let ids: Vec<String> = ids
+        .map(|mut row| Ok(column::<u64>(&mut row, 0, "a move's id")?.to_string()))
+        .collect::<Result<_, StorageError>>()?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids = ids.join(",");
+    let delete = format!("DELETE FROM moves WHERE id IN ({ids}) AND {ENDED}");
+    match send(session, &[delete]).await {
+        // An account from before it needed this right; doctor says so.
+        Err(StorageError::Refused { .. }) => Ok(()),
+        sent => sent.map(drop),
+    }
 }
 
 /// The columns that each entry writes, and what.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::StorageError,
-    moves::{CopyRow, Hold, Logged, Stretch, slots_of},
+    moves::{Cleared, CopyRow, Hold, Logged, Portion, Stretch, slots_of, that_fit},
 };
 
 pub(super) async fn page(
@@ -119,6 +119,27 @@ pub(super) async fn logged(
     entries.collect()
 }
 
+pub(super) async fn logged_of(
+    session: &mut Session,
+    keys: &[Key],
+) -> Result<Vec<Key>, StorageError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = format!(
+        "SELECT s.slot, s.`key` FROM moved_keys s FORCE INDEX (PRIMARY) WHERE {} \
+         ORDER BY s.slot, s.`key`",
+        keys_are("s.", keys)
+    );
+    let answer = query(&mut session.conn, statement).await;
+    let answer = answer.map_err(|failure| failure.of_read())?;
+    answer
+        .rows
+        .into_iter()
+        .map(|mut row| key(&mut row, 0))
+        .collect()
+}
+
 pub(super) async fn forget(
     session: &mut Session,
     hold: Hold,
@@ -147,26 +168,37 @@ pub(super) async fn delete_some(
     hold: Hold,
     work: Work,
     slots: &SlotSet,
-    rows_max: usize,
-) -> Result<Option<u64>, StorageError> {
-    let table = match work {
-        Work::ClearLog | Work::Forget => "moved_keys",
-        Work::Empty | Work::Copy => "store",
+    portion: Portion,
+) -> Result<Option<Cleared>, StorageError> {
+    let (table, length) = match work {
+        Work::ClearLog | Work::Forget => ("moved_keys", "0"),
+        Work::Empty | Work::Copy => ("store", "COALESCE(LENGTH(s.value), 0)"),
     };
     let mut stretch = Stretch::from(slots.clone());
-    let last = format!(
-        "SELECT s.slot, s.`key` FROM {table} s FORCE INDEX (PRIMARY) WHERE {} \
-         ORDER BY s.slot, s.`key` LIMIT 1 OFFSET {}",
+    let first = format!(
+        "SELECT s.slot, s.`key`, {length} FROM {table} s FORCE INDEX (PRIMARY) WHERE {} \
+         ORDER BY s.slot, s.`key` LIMIT {}",
         proof::stretch(&stretch),
-        rows_max.saturating_sub(1)
+        portion.rows_max
     );
-    let answer = query(&mut session.conn, last).await;
-    let mut answer = answer.map_err(|failure| failure.of_read())?;
-    if let Some(row) = answer.rows.first_mut() {
-        stretch.upto = Some(key(row, 0)?);
-    }
-    let picked = proof::stretch(&stretch);
-    delete(session, table, hold, work, slots, &picked).await
+    let answer = query(&mut session.conn, first).await;
+    let answer = answer.map_err(|failure| failure.of_read())?;
+    let rows: Vec<(Key, usize)> = answer
+        .rows
+        .into_iter()
+        .map(|mut row| Ok((key(&mut row, 0)?, column(&mut row, 2, "a value's length")?)))
+        .collect::<Result<_, StorageError>>()?;
+    let (last, fit) = that_fit(&rows, portion);
+    let picked = match last {
+        Some(last) => {
+            stretch.upto = Some(last.clone());
+            proof::stretch(&stretch)
+        }
+        // Whether it might have deleted some is asked all the same.
+        None => "FALSE".to_owned(),
+    };
+    let deleted = delete(session, table, hold, work, slots, &picked).await?;
+    Ok(deleted.map(|rows| Cleared { rows, ..fit }))
 }
 
 /// Deletes rows, and looks behind it whether the proof holds: one that does not leaves them there.

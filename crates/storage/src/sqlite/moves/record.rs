@@ -1,5 +1,6 @@
 //! The list of moves.
 
+use freehold_core::limits::MOVES_KEPT_MAX;
 use rusqlite::{OptionalExtension as _, Row as SqlRow, Transaction, params};
 
 use super::{super::session::NOW, unknown};
@@ -14,6 +15,11 @@ const RECORD: &str = "INSERT INTO moves (id, source, target, slots, state, cance
      pause_us_max = max(pause_us_max, excluded.pause_us_max), error = excluded.error, \
      changed_at = max(changed_at + 1, excluded.changed_at)";
 
+/// The one of an id.
+pub(super) const ONE: &str = "SELECT id, source, target, slots, state, cancels, mover, \
+     slots_done, rows_copied, bytes_copied, pause_us_max, error, started_at, changed_at FROM moves \
+     WHERE id = ?1";
+
 /// The newest first.
 pub(super) const NEWEST: &str = "SELECT id, source, target, slots, state, cancels, mover, \
      slots_done, rows_copied, bytes_copied, pause_us_max, error, started_at, changed_at FROM moves \
@@ -23,6 +29,10 @@ pub(super) const NEWEST: &str = "SELECT id, source, target, slots, state, cancel
 pub(super) const OPEN: &str = "SELECT id, source, target, slots, state, cancels, mover, \
      slots_done, rows_copied, bytes_copied, pause_us_max, error, started_at, changed_at FROM moves \
      WHERE state IN ('running', 'stopped') ORDER BY started_at, id LIMIT ?1";
+
+/// Those that ended before the newest ones.
+const FORGET_OLDEST: &str = "DELETE FROM moves WHERE id IN (SELECT id FROM moves \
+     WHERE state IN ('done', 'cancelled') ORDER BY started_at DESC, id LIMIT -1 OFFSET ?1)";
 
 /// Writes a move down, with the time, if the entry may be made.
 pub(super) fn write(
@@ -42,6 +52,7 @@ pub(super) fn write(
         let may = match entry {
             Entry::Begin => state.is_open() && cancels <= record.cancels,
             Entry::GoOn => state == MoveState::Running && mover == record.mover,
+            Entry::End => state.is_open(),
         };
         // It stands there, too, if this was done before and the answer lost.
         if !may && (state, &mover) != (record.state, &record.mover) {
@@ -64,6 +75,11 @@ pub(super) fn write(
         record.error,
         now,
     ])?;
+    if !record.state.is_open() {
+        transaction
+            .prepare_cached(FORGET_OLDEST)?
+            .execute([MOVES_KEPT_MAX as i64])?;
+    }
     Ok(Recorded::Written)
 }
 
