@@ -15,7 +15,7 @@ mod steer;
 mod wire;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -141,13 +141,18 @@ impl MoverDesk {
     }
 
     /// Follows the config from the next look on. What is under way stays so, unless this router shall
-    /// move nothing any more.
+    /// move nothing any more, or a shard of it has other servers now: a mover waits for those that it
+    /// began with. Whoever comes by goes on with it and waits for all.
     pub(crate) fn follow(&self, shards: Vec<Shard>, section: &MoverSection) {
         let mut state = self.lock();
-        state.shards = shards;
+        let before = std::mem::replace(&mut state.shards, shards);
         state.section = section.clone();
-        if !section.enabled {
-            state.runs.values().for_each(|run| run.mover.leave());
+        for run in state.runs.values() {
+            let ways = [&run.record.source, &run.record.target];
+            let changed = |name: &&String| has_other_servers(name, &before, &state.shards);
+            if !section.enabled || ways.iter().any(changed) {
+                run.mover.leave();
+            }
         }
     }
 
@@ -420,6 +425,24 @@ impl MoverDesk {
     }
 }
 
+/// Whether a shard of both configs has other servers in the later one, or others that may be promoted.
+fn has_other_servers(name: &str, before: &[Shard], now: &[Shard]) -> bool {
+    let servers = |shards: &[Shard]| -> Option<BTreeSet<(String, bool)>> {
+        let shard = shards.iter().find(|shard| shard.name == name)?;
+        let servers = shard.servers.iter();
+        Some(
+            servers
+                .map(|server| (server.place(), server.may_lead()))
+                .collect(),
+        )
+    };
+    match (servers(before), servers(now)) {
+        (Some(before), Some(now)) => before != now,
+        // Nobody could go on with it here.
+        _ => false,
+    }
+}
+
 fn is_denied(error: &StorageError) -> bool {
     matches!(
         error,
@@ -432,4 +455,43 @@ fn is_denied(error: &StorageError) -> bool {
 
 fn is(seen: &Sighting, state: MoveState) -> bool {
     seen.record.state == state
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_storage::{ConnectOptions, Dsn, Server};
+
+    use super::*;
+
+    fn shard(dsns: &[&str]) -> Vec<Shard> {
+        let options = ConnectOptions {
+            connect_timeout: Duration::from_secs(1),
+            seed: 1,
+        };
+        let servers = dsns.iter().map(|dsn| {
+            let dsn = Dsn::parse(dsn).unwrap();
+            Server::new(&dsn, options.clone())
+        });
+        vec![Shard {
+            name: "a".to_owned(),
+            servers: servers.collect(),
+        }]
+    }
+
+    #[test]
+    fn a_mover_leaves_where_others_may_be_promoted_than_it_waits_for() {
+        let (one, two) = ("mysql://u:p@one/db", "mysql://u:p@two/db");
+        let before = shard(&[one, two]);
+        let changed = |now: &[&str]| has_other_servers("a", &before, &shard(now));
+        assert!(!changed(&[two, one]), "the same in another order");
+        assert!(
+            !changed(&[one, "mysql://u:other@two/db"]),
+            "another password"
+        );
+        assert!(changed(&[one, two, "mysql://u:p@three/db"]));
+        assert!(changed(&[one]));
+        assert!(changed(&[one, "mysql://u:p@two/db?promote=never"]));
+        assert!(!has_other_servers("a", &before, &[]), "nobody goes on here");
+        assert!(!has_other_servers("b", &before, &shard(&[one])));
+    }
 }

@@ -148,6 +148,28 @@ pub(crate) fn place(shards: &[Shard], field: &'static str, name: &str) -> Result
 /// Of a name that nobody has, so much is shown.
 const NAME_CHARS_MAX: usize = 64;
 
+/// Why a move of these slots may not begin, in words: one that is open is about some of them.
+pub(crate) fn in_the_way<'a>(
+    records: impl IntoIterator<Item = &'a MoveRecord>,
+    slots: &SlotSet,
+) -> Option<String> {
+    let mut open = records.into_iter().filter(|record| record.state.is_open());
+    open.find_map(|record| {
+        let common = record.slots.common(slots);
+        let words = || {
+            format!(
+                "move {:016x} from '{}' to '{}' is about {} and is open: wait for its end, or resume or \
+                 cancel it first (freehold moves)",
+                record.id,
+                record.source,
+                record.target,
+                crate::cluster::plan::ranges(common.ranges())
+            )
+        };
+        (!common.is_empty()).then(words)
+    })
+}
+
 /// What the shards have written down of moves, newest first, each once.
 pub(crate) async fn records(shards: &[Shard]) -> Result<Vec<MoveRecord>, MoveError> {
     let mut shown = Vec::new();

@@ -13,7 +13,7 @@ use std::{
 
 use freehold_core::ShardIdentity;
 use freehold_router::{Obstacle, Roster, ShardSpec};
-use freehold_storage::{Refusal, Server, StorageError};
+use freehold_storage::{Refusal, Server, StorageError, moves::MoveRecord};
 use futures::{StreamExt as _, stream};
 use rand::rngs::StdRng;
 use serde_json::Value;
@@ -159,6 +159,11 @@ impl Reloader {
             return Ok(Vec::new());
         };
         refuse(strangers)?;
+        let needed = self.needed_by_moves(&shards);
+        let Some(needed) = stop.run_until_cancelled(needed).await else {
+            return Ok(Vec::new());
+        };
+        refuse(needed)?;
         make_room(&next, &shards);
         let followed = self.parts.roster.follow(specs);
         let mut changes = match followed {
@@ -183,6 +188,26 @@ impl Reloader {
         sweep(&self.parts.sweepers, &next, &shards, &mut self.parts.random).await;
         (self.config, self.shards) = (next, shards);
         Ok(changes)
+    }
+
+    /// Why shards that are no more in the file have to stay: nobody could end their moves without them.
+    async fn needed_by_moves(&self, shards: &[ShardConfig]) -> Vec<Problem> {
+        let stays = |name: &str| shards.iter().any(|shard| shard.name == name);
+        let names = self.shards.iter().map(|shard| shard.name.as_str());
+        let gone: Vec<&str> = names.filter(|name| !stays(name)).collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let open = self.parts.movers.open_move_of(&gone).await;
+        let problem = |record: MoveRecord| {
+            let (id, source, target) = (record.id, record.source, record.target);
+            let words = format!(
+                "move {id:016x} from '{source}' to '{target}' is open, and none of the two can be taken \
+                 out: wait for its end, or resume or cancel it first (freehold moves)"
+            );
+            Problem::new("shards".to_owned(), words)
+        };
+        open.map(problem).into_iter().collect()
     }
 
     /// The servers that are opened in a way that is new, each with its key and its shard's name.

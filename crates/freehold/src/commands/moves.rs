@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use freehold_mover::Aim;
+use freehold_mover::{Aim, MoveError};
 use freehold_proto::v1::{self, MoveInfo};
 use freehold_router::movers::Limits;
 use freehold_storage::moves::{MoveRecord, MoveState};
@@ -177,7 +177,8 @@ async fn go_on(
     if open.is_empty() && !output.is_json() {
         output.line("no move is open")?;
     }
-    // The oldest first, as they were begun.
+    let mut failed = Vec::new();
+    // The oldest first, as they were begun. One that cannot go on keeps no other from it.
     for record in open.into_iter().rev() {
         let task = Task {
             id: match record.id {
@@ -193,10 +194,25 @@ async fn go_on(
                 false => Aim::Move,
             },
         };
-        let ended = field.run(&task, &Limits::default(), output).await?;
-        moving::tell(&task, &ended, output)?;
+        match field.run(&task, &Limits::default(), output).await {
+            Ok(ended) => moving::tell(&task, &ended, output)?,
+            // Somebody wants it to end.
+            Err(Failure::Move(error @ (MoveError::Interrupted | MoveError::LeftToOthers))) => {
+                return Err(error.into());
+            }
+            Err(failure) => failed.push((task.id, failure)),
+        }
     }
-    Ok(Exit::Done)
+    let Some((last, failure)) = failed.pop() else {
+        return Ok(Exit::Done);
+    };
+    if failed.is_empty() {
+        return Err(failure);
+    }
+    for (id, failure) in &failed {
+        output.note(&format!("move {id:016x}: {failure}"));
+    }
+    Err(Failure::Stopped(format!("move {last:016x}: {failure}")))
 }
 
 fn show(records: &[MoveRecord], output: Output) -> Result<(), Failure> {

@@ -32,7 +32,7 @@ use crate::{
     embedded::FolderLock,
     exit::Failure,
     output::Output,
-    planning::{Plan, place, plan, records},
+    planning::{Plan, in_the_way, place, plan, records},
 };
 
 /// What becomes of a move that this command cannot go on with.
@@ -134,6 +134,18 @@ impl Field {
         Ok(found.filter(|record| !record.slots.is_empty()).collect())
     }
 
+    /// Whether it may begin, or has begun already.
+    async fn may_begin(&self, task: &Task) -> Result<(), Failure> {
+        let records = self.records().await?;
+        if task.aim == Aim::Cancel || records.iter().any(|record| record.id == task.id) {
+            return Ok(());
+        }
+        match in_the_way(&records, &task.slots) {
+            None => Ok(()),
+            Some(problem) => Err(Failure::Stopped(problem)),
+        }
+    }
+
     /// Runs a move to its end. Ctrl-C stops it in order.
     pub(super) async fn run(
         &mut self,
@@ -141,6 +153,7 @@ impl Field {
         limits: &Limits,
         output: Output,
     ) -> Result<Ended, Failure> {
+        self.may_begin(task).await?;
         let seed = self.draw();
         let settings = limited(self.settings.clone(), limits);
         let (source, target) = (self.shard(&task.source)?, self.shard(&task.target)?);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use freehold_core::SlotSet;
-use freehold_mover::Shard;
+use freehold_mover::{Shard, lookout::sightings};
 use freehold_proto::v1;
 use freehold_router::{
     failure::Failure,
@@ -46,8 +46,7 @@ impl MoverDesk {
             self.is_written_down(&start).await?;
             return Ok(false);
         }
-        let records = planning::records(std::slice::from_ref(source)).await;
-        let records = records.map_err(of_move)?;
+        let records = self.known_moves(&shards, source).await?;
         if let Some(known) = records.iter().find(|record| record.id == start.id) {
             is_same(known, &start)?;
             return Ok(false);
@@ -58,6 +57,23 @@ impl MoverDesk {
         let begun = self.begin_new(&start)?;
         self.is_written_down(&start).await?;
         Ok(begun)
+    }
+
+    /// What the shards have written down of moves, the source at least. A move that ended on one of its
+    /// shards has ended, whatever the other one says, whose mover died a moment too early.
+    async fn known_moves(
+        &self,
+        shards: &[Shard],
+        source: &Shard,
+    ) -> Result<Vec<MoveRecord>, Failure> {
+        let own = planning::records(std::slice::from_ref(source)).await;
+        let own = own.map_err(of_move)?;
+        let others = shards.iter().filter(|shard| shard.name != source.name);
+        let others: Vec<Shard> = others.cloned().collect();
+        let (theirs, _) = self.records_of(&others).await;
+        let shown = [(&*source.name, own), ("others", theirs)];
+        let seen = sightings(shown).into_iter();
+        Ok(seen.map(|seen| seen.record).collect())
     }
 
     /// The shards, if this router moves.
@@ -186,21 +202,10 @@ fn is_free<'a>(
     open: impl IntoIterator<Item = &'a MoveRecord>,
     slots: &SlotSet,
 ) -> Result<(), Failure> {
-    for record in open {
-        let common = record.slots.common(slots);
-        if !common.is_empty() {
-            let problem = format!(
-                "slots: move {:016x} from '{}' to '{}' is about {} and is open: wait for its end, or \
-                 resume or cancel it first (freehold moves)",
-                record.id,
-                record.source,
-                record.target,
-                crate::cluster::plan::ranges(common.ranges())
-            );
-            return Err(Failure::Misconfigured(problem.into()));
-        }
+    match planning::in_the_way(open, slots) {
+        None => Ok(()),
+        Some(problem) => Err(Failure::Misconfigured(format!("slots: {problem}").into())),
     }
-    Ok(())
 }
 
 /// Whether the source owns all of the slots.

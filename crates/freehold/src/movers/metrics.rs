@@ -132,8 +132,7 @@ impl MoverMetrics {
 
     pub(super) fn ended(&self, ended: &Result<Outcome, MoveError>) {
         let result = match ended {
-            Ok(outcome) if outcome.moved.is_empty() => "cancelled",
-            Ok(_) => "done",
+            Ok(outcome) => outcome.state().as_str(),
             Err(MoveError::TakenOver) => "taken_over",
             Err(error) if error.passes() => "waits",
             Err(_) => "stopped",

@@ -62,6 +62,23 @@ impl MoverDesk {
     /// The moves that the shards have written down, the newest first, and why some could not be asked.
     pub(super) async fn records(&self) -> (Vec<MoveRecord>, Vec<String>) {
         let shards = self.lock().shards.clone();
+        self.records_of(&shards).await
+    }
+
+    /// A move that is open and needs one of these shards, so that they have to stay in the config.
+    pub(crate) async fn open_move_of(&self, shards: &[&str]) -> Option<MoveRecord> {
+        let needs = |record: &MoveRecord| {
+            [&record.source, &record.target]
+                .iter()
+                .any(|name| shards.contains(&name.as_str()))
+        };
+        let (records, _) = self.records().await;
+        let mut open = records.into_iter().filter(|record| record.state.is_open());
+        open.find(needs)
+    }
+
+    /// Those that these shards have written down.
+    pub(super) async fn records_of(&self, shards: &[Shard]) -> (Vec<MoveRecord>, Vec<String>) {
         // Collected first: a stream over the borrowing iterator would tie the futures to it.
         let asked: Vec<_> = shards
             .iter()
@@ -124,16 +141,18 @@ impl MoverDesk {
             ));
         }
         let mut moves = Vec::new();
+        // One that cannot go on keeps no other from it.
         for mut record in open {
             // A cancel is not turned into a move again.
             record.cancels |= cancel;
-            match self.begin(&record).await? {
-                true => moves.push(self.info(&record)),
-                false => errors.push(format!(
+            match self.begin(&record).await {
+                Ok(true) => moves.push(self.info(&record)),
+                Ok(false) => errors.push(format!(
                     "move {:016x} waits: this router runs {MOVES_AT_ONCE_MAX} at once, or has stopped \
                      with it a moment ago; try again later",
                     record.id
                 )),
+                Err(why) => errors.push(format!("move {:016x}: {why}", record.id)),
             }
         }
         Ok(v1::ResumeMovesResponse { moves, errors })

@@ -64,13 +64,9 @@ pub(super) fn waiting(why: String) -> v1::GetMoveResponse {
 
 /// A move that ended here.
 pub(super) fn ended(outcome: &Outcome) -> v1::GetMoveResponse {
-    let state = match outcome.moved.is_empty() {
-        true => v1::MoveState::Cancelled,
-        false => v1::MoveState::Done,
-    };
     let told = running(&outcome.progress);
     v1::GetMoveResponse {
-        state: state.into(),
+        state: state(outcome.state()).into(),
         held_here: false,
         outcome: Some(v1::MoveOutcome {
             moved: outcome.moved.to_string(),

@@ -6,7 +6,6 @@ use freehold_client::{
     AdminClient, Error,
     error::{NO_ANSWER, NOT_SENT},
 };
-use freehold_core::SlotSet;
 use freehold_mover::Pause;
 use freehold_proto::v1;
 use freehold_router::movers::{Limits, Wish};
@@ -198,8 +197,9 @@ fn pause(told: v1::MovePause) -> Pause {
 /// What a move came to that has ended. One that somebody took back has not done what it should.
 fn ended(task: &Task, told: &v1::GetMoveResponse) -> Result<Ended, Failure> {
     let slots = |text: &str| text.parse().unwrap_or_default();
-    let ended = match (&told.outcome, told.state()) {
-        (Some(outcome), _) => Ended {
+    let progress = told.progress.clone().unwrap_or_default();
+    let ended = match &told.outcome {
+        Some(outcome) => Ended {
             moved: slots(&outcome.moved),
             returned: slots(&outcome.returned),
             rows: outcome.rows,
@@ -207,30 +207,27 @@ fn ended(task: &Task, told: &v1::GetMoveResponse) -> Result<Ended, Failure> {
             rows_verified: Some(outcome.rows_verified),
             pauses: Some(outcome.pauses.iter().copied().map(pause).collect()),
         },
-        (None, state) => {
-            let progress = told.progress.clone().unwrap_or_default();
-            let all = task.slots.clone();
-            let (moved, returned) = match state {
-                v1::MoveState::Cancelled => (SlotSet::default(), all),
-                _ => (all, SlotSet::default()),
-            };
-            Ended {
-                moved,
-                returned,
-                rows: progress.rows,
-                bytes: progress.bytes,
-                ..Ended::default()
-            }
-        }
+        // If it was not taken back.
+        None => Ended {
+            moved: task.slots.clone(),
+            rows: progress.rows,
+            bytes: progress.bytes,
+            ..Ended::default()
+        },
     };
-    if ended.returned.is_empty() {
+    let all = task.slots.len() as u64;
+    let moved = match (&told.outcome, told.state()) {
+        (None, v1::MoveState::Cancelled) => progress.slots_done.min(all),
+        _ => ended.moved.len() as u64,
+    };
+    if moved == all {
         return Ok(ended);
     }
     Err(Failure::Stopped(format!(
         "somebody cancelled the move: '{}' keeps {} of its {}",
         task.source,
-        human::count(ended.returned.len() as u64),
-        human::plural(task.slots.len() as u64, "slot"),
+        human::count(all - moved),
+        human::plural(all, "slot"),
     )))
 }
 
@@ -276,7 +273,14 @@ mod tests {
             returned: "4-9".to_owned(),
             ..v1::MoveOutcome::default()
         });
-        for (told, keeps) in [(told(v1::MoveState::Cancelled), "10 of"), (partly, "6 of")] {
+        // Another router knows how many have their new owner, not which.
+        let mut elsewhere = told(v1::MoveState::Cancelled);
+        elsewhere.progress.as_mut().unwrap().slots_done = 3;
+        for (told, keeps) in [
+            (told(v1::MoveState::Cancelled), "10 of"),
+            (partly, "6 of"),
+            (elsewhere, "7 of"),
+        ] {
             let failure = ended(&task(), &told).unwrap_err();
             assert!(failure.to_string().contains(keeps), "{failure}");
         }
