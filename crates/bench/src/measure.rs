@@ -129,11 +129,9 @@ pub(crate) async fn measure(
         latencies: Mutex::new(histogram()),
         calls: AtomicU64::new(0),
     });
-    let mut tasks = start(
-        callers,
-        &shared,
-        servers.inserted(target, cell.data).clone(),
-    );
+    let inserted = servers.inserted(target, cell.data).clone();
+    inserted.settle();
+    let mut tasks = start(callers, &shared, inserted);
     tokio::time::sleep_until(shared.begin).await;
     let (cpu_before, before) = (cpu_seconds(processes)?, counters.read().await?);
     tokio::time::sleep_until(shared.end).await;

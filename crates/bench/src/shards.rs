@@ -74,13 +74,17 @@ async fn measure(args: &ShardsArgs) -> Result<(), Error> {
     let (least, most) = ends(&starts);
     let start = median(&mut starts);
     println!("start with 65,536 slots on 1,000 shards: {start:.3} s ({least:.3} to {most:.3})");
-    let (mut one, mut ten, mut many) = (
+    let (mut one, mut ten, mut many, mut idle) = (
         World::start(1).await,
         World::start(10).await,
         World::start(1_000).await,
+        World::start_asking(1_000, 1).await,
     );
+    println!("hash, look-up and enqueue of one request:");
+    let enqueued = compare_enqueuing(&mut one, &mut idle, args.rounds).await;
+    println!("  of 1,000 shards one is asked: {enqueued}");
     let enqueued = compare_enqueuing(&mut one, &mut many, args.rounds).await;
-    println!("{enqueued}");
+    println!("  all 1,000 are: {enqueued}");
     let (mut of_ten, mut of_many) = (Vec::new(), Vec::new());
     for _ in 0..args.repetitions {
         of_ten.push(ten.cpu_us(args.operations).await?);
@@ -92,7 +96,7 @@ async fn measure(args: &ShardsArgs) -> Result<(), Error> {
          {many_us:.2} us with 1,000: {:.2} ×",
         many_us / ten_us
     );
-    for world in [one, ten, many] {
+    for world in [one, ten, many, idle] {
         world.stop().await;
     }
     Ok(())
@@ -109,8 +113,13 @@ struct World {
 }
 
 impl World {
-    /// A router that serves every slot.
+    /// A router that serves every slot, and is asked for keys of all shards.
     async fn start(shards: usize) -> Self {
+        Self::start_asking(shards, shards).await
+    }
+
+    /// The same, where all keys are of the first shards, so many of them.
+    async fn start_asking(shards: usize, asked: usize) -> Self {
         let mut registry = Registry::default();
         let specs = instant::specs(shards);
         let router = Router::start(RouterSettings::default(), specs, &mut registry, 7);
@@ -124,17 +133,21 @@ impl World {
             sleep(Duration::from_millis(1)).await;
         }
         let mut random = StdRng::seed_from_u64(11);
-        let key = |_| {
-            Bytes::from(format!(
-                "user:{:012}",
-                random.random_range(0..1_000_000_000)
-            ))
+        let any = || {
+            let number = random.random_range(0..1_000_000_000);
+            Bytes::from(format!("user:{number:012}"))
         };
+        let map = shared.map.load_full();
+        let is_asked = |key: &Bytes| {
+            let slot = Key::new(key.clone()).expect("made to be a key").slot();
+            matches!(map.route(slot), Route::Owner { shard, .. } if shard.index() < asked)
+        };
+        let keys = std::iter::repeat_with(any).filter(is_asked);
         let (channel, answered) = mpsc::channel(IN_FLIGHT);
         let budget = Arc::new(AnswerBudget::new(usize::MAX >> 1));
         Self {
             router,
-            keys: (0..KEYS).map(key).collect(),
+            keys: keys.take(KEYS).collect(),
             next: 0,
             answers: Arc::new(Answers { channel, budget }),
             answered,
@@ -232,8 +245,7 @@ async fn compare_enqueuing(one: &mut World, many: &mut World, rounds: u32) -> St
     let half = 1.96 * deviation / count.sqrt();
     let base = median(&mut of_one);
     format!(
-        "hash, look-up and enqueue of one request: {base:.0} ns with 1 shard; with 1,000 \
-         {mean:+.0} ns (95 % confidence: {:+.0} to {:+.0} ns)",
+        "{mean:+.0} ns (95 % confidence: {:+.0} to {:+.0} ns) to the {base:.0} ns with 1 shard",
         mean - half,
         mean + half
     )
@@ -257,11 +269,16 @@ mod tests {
     #[tokio::test]
     async fn every_request_of_every_shard_is_answered() {
         let (mut one, mut many) = (World::start(1).await, World::start(50).await);
+        let idle = World::start_asking(50, 2).await;
+        let last = freehold_core::slot::even_share(1, 50).last().unwrap();
+        let of_first = |key: &Bytes| Key::new(key.clone()).unwrap().slot().0 <= last;
+        assert!(idle.keys.iter().all(of_first));
         let words = compare_enqueuing(&mut one, &mut many, 10).await;
         assert!(words.contains("95 % confidence"), "{words}");
         assert!(many.cpu_us(20_000).await.unwrap() > 0.0);
         assert_eq!(many.answered.len(), 0);
-        one.stop().await;
-        many.stop().await;
+        for world in [one, many, idle] {
+            world.stop().await;
+        }
     }
 }

@@ -94,6 +94,8 @@ pub(crate) struct Inserted {
 struct InsertedState {
     next: u64,
     under_way: BTreeSet<u64>,
+    /// Begun in a round that failed: perhaps they are there.
+    unsure: BTreeSet<u64>,
 }
 
 impl Inserted {
@@ -103,8 +105,16 @@ impl Inserted {
             state: Mutex::new(InsertedState {
                 next: rows,
                 under_way: BTreeSet::new(),
+                unsure: BTreeSet::new(),
             }),
         }
+    }
+
+    /// A round begins: what is under way now was left so by one that failed, and is never read.
+    pub(crate) fn settle(&self) {
+        let mut state = self.state();
+        let left = std::mem::take(&mut state.under_way);
+        state.unsure.extend(left);
     }
 
     fn begin(&self) -> u64 {
@@ -120,10 +130,16 @@ impl Inserted {
         self.state().under_way.remove(&number);
     }
 
-    /// Every row below this one is there.
-    fn acknowledged(&self) -> u64 {
+    /// The row that was inserted so many before the newest, or one next to it that is there.
+    fn latest(&self, rank: u64) -> u64 {
         let state = self.state();
-        state.under_way.first().copied().unwrap_or(state.next)
+        let after = state.under_way.first().copied().unwrap_or(state.next);
+        let mut number = after.saturating_sub(rank);
+        while state.unsure.contains(&number) {
+            // The rows of the load were never under way.
+            number -= 1;
+        }
+        number
     }
 
     fn state(&self) -> MutexGuard<'_, InsertedState> {
@@ -173,9 +189,7 @@ impl Generator {
                 expires: false,
             },
             Workload::YcsbC => Operation::Get(self.popular(self.rows)),
-            Workload::YcsbD if percent < 95 => {
-                Operation::Get(inserted.acknowledged().saturating_sub(self.rank()))
-            }
+            Workload::YcsbD if percent < 95 => Operation::Get(inserted.latest(self.rank())),
             Workload::YcsbE if percent < 95 => Operation::Scan {
                 tag: self.popular(self.rows / ROWS_PER_TAG),
                 rows: self.random.random_range(1..=SCAN_ROWS_MAX),
@@ -281,7 +295,7 @@ mod tests {
     #[test]
     fn latest_reads_what_was_inserted_last_and_never_what_is_still_under_way() {
         let (operations, inserted) = drawn(Workload::YcsbD);
-        let newest = inserted.acknowledged();
+        let newest = inserted.latest(0);
         let number = |one: &Operation| match one {
             Operation::Get(number) => *number,
             _ => 0,
@@ -291,8 +305,21 @@ mod tests {
         let first = inserted.begin();
         let second = inserted.begin();
         inserted.end(second);
-        assert_eq!(inserted.acknowledged(), first);
+        assert_eq!(inserted.latest(1), first - 1);
         inserted.end(first);
-        assert_eq!(inserted.acknowledged(), second + 1);
+        assert_eq!(inserted.latest(1), second);
+    }
+
+    #[test]
+    fn what_a_failed_round_left_under_way_is_never_read_and_keeps_nothing_after_it_from_it() {
+        let inserted = Inserted::after(ROWS);
+        let (left, _also_left) = (inserted.begin(), inserted.begin());
+        inserted.settle();
+        inserted.end(inserted.begin());
+        assert_eq!(inserted.latest(1), left + 2);
+        assert_eq!(inserted.latest(2), left - 1);
+        assert_eq!(inserted.latest(3), left - 1);
+        assert_eq!(inserted.latest(4), left - 1);
+        assert_eq!(inserted.latest(5), left - 2);
     }
 }

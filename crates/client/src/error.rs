@@ -203,6 +203,11 @@ fn our_reason(details: &ErrorDetails) -> Option<&str> {
     (info.domain == ERROR_DOMAIN).then_some(info.reason.as_str())
 }
 
+/// Whether a router said it, and not the transport about a router that says nothing.
+pub(crate) fn is_a_routers(status: &Status) -> bool {
+    our_reason(&status.get_error_details()).is_some()
+}
+
 /// Whether the transport says that it had no connection to send on: the one case in which an error
 /// without details proves something.
 fn was_never_sent(status: &Status) -> bool {

@@ -202,11 +202,19 @@ impl Routers {
         if self.resolve().await && self.addresses.iter().all(|one| literal(one).is_some()) {
             return;
         }
+        let mut pause = RESOLVE_PAUSE;
         loop {
-            sleep(RESOLVE_PAUSE).await;
-            tokio::select! {
-                () = sleep(self.refresh_delay()) => {}
-                () = self.doubt.notified() => {}
+            sleep(pause).await;
+            // A name that leads nowhere is asked again soon: calls may have no other router.
+            let leads_nowhere = self.state().trouble.is_some();
+            if leads_nowhere {
+                pause = (pause * 2).min(RESOLVE_PAUSE.max(self.options.refresh_interval));
+            } else {
+                pause = RESOLVE_PAUSE;
+                tokio::select! {
+                    () = sleep(self.refresh_delay()) => {}
+                    () = self.doubt.notified() => {}
+                }
             }
             self.resolve().await;
         }

@@ -138,6 +138,8 @@ impl Table {
         entry.hash = hash;
         entry.deadline = deadline;
         entry.attempts = 0;
+        entry.sent = 0;
+        entry.is_overtaken = false;
         entry.caller = Some(caller.clone());
         Ticket {
             place,

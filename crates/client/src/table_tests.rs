@@ -430,3 +430,22 @@ fn a_closed_table_ends_every_call() {
     );
     assert!(late.is_err());
 }
+
+#[test]
+fn what_became_of_one_call_says_nothing_about_the_next_in_its_place() {
+    let mut scene = Scene::new();
+    let (first, second) = (scene.submit(put("a", "1")), scene.submit(put("a", "2")));
+    let sent = scene.sent();
+    scene.answer(sent[1].0, Answer::Put(v1::PutResponse::default()));
+    let refusal = with_info(Code::Unavailable, "SHARD_UNAVAILABLE");
+    scene.refuse(sent[0].0, &refusal);
+    assert_eq!(scene.reason(first), "SHARD_UNAVAILABLE", "it was overtaken");
+    assert!(scene.fetch(second).is_some());
+    let next = ["b", "c"].map(|key| scene.submit(put(key, "3")));
+    for (id, _) in scene.sent() {
+        scene.refuse(id, &refusal);
+    }
+    assert!(next.iter().all(|ticket| scene.fetch(*ticket).is_none()));
+    scene.tick_after(Duration::from_secs(1));
+    assert_eq!(words(&scene.sent()), ["3", "3"], "they are sent again");
+}

@@ -8,7 +8,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     client::{Client, MESSAGE_BYTES_MAX, deadline_of},
-    error::{CallKind, Error, Failure, NOT_SENT},
+    error::{CallKind, Error, Failure, NOT_SENT, is_a_routers},
     retry::Again,
 };
 
@@ -72,15 +72,16 @@ where
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => {
             let failure = Failure::of_status(&status, kind);
-            if failure.again == Again::Elsewhere {
-                client
-                    .routers()
-                    .failed(&router, status.message().to_owned());
+            if failure.again == Again::Elsewhere || !is_a_routers(&status) {
+                let trouble = status.message().to_owned();
+                client.routers().failed(&router, trouble);
             }
             Err(failure)
         }
         Err(_) => {
             let words = "the deadline passed before the answer came".to_owned();
+            // A router answers before it does, unless something is wrong with it.
+            client.routers().failed(&router, words.clone());
             let again = Again::Never;
             Err(Failure {
                 error: Error::no_answer(words, kind),

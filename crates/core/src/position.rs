@@ -112,6 +112,21 @@ impl Position {
         }
     }
 
+    /// [`Self::covers`], of what both name the origin of: what a server alone ever wrote (MySQL) is left
+    /// out.
+    #[must_use]
+    pub fn covers_shared(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mysql(has), Self::Mysql(wanted)) => {
+                let knows = |server: &[u8; 16]| has.0.keys().any(|(of, _)| of == server);
+                let shared = wanted.0.iter().filter(|((server, _), _)| knows(server));
+                let shared = shared.map(|(origin, ranges)| (origin.clone(), ranges.clone()));
+                has.covers(&GtidSet(shared.collect()))
+            }
+            _ => self.covers(other),
+        }
+    }
+
     /// How many sequences of transactions it names: of more than one, a heartbeat in one says
     /// nothing about the others (MariaDB's domains; MySQL commits all in one order).
     #[must_use]

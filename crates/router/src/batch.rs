@@ -150,7 +150,7 @@ pub fn cut(
         };
         let bytes = request.operation.bytes();
         if request.is_over() {
-            drop(request);
+            request.forget();
         } else if request.deadline <= now {
             out.late.push(request);
         } else {

@@ -123,6 +123,18 @@ impl Gauges {
             let follows = u64::from(seen.fitness == Fitness::Follows);
             family.encode_family(&labels)?.encode_gauge(&follows)?;
         }
+        let help = "1, with what the replica may be used for: follows (every level), only_eventual, \
+                    astray (EVENTUAL, for a while), foreign (nothing)";
+        let mut family =
+            encoder.encode_descriptor("replica_fitness", help, None, MetricType::Gauge)?;
+        for (_, shard, lanes, seen) in &replicas {
+            let labels = [
+                ("shard", *shard),
+                ("server", &*lanes.address),
+                ("fitness", seen.fitness.as_str()),
+            ];
+            family.encode_family(&labels)?.encode_gauge(&1_u64)?;
+        }
         let help = "How old what the replica shows can be; absent if that is not known";
         let unit = Unit::Seconds;
         let mut family =

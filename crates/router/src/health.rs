@@ -3,15 +3,11 @@
 //! The router is well while it runs: a shard that is down hurts only its own keys, and is shown as
 //! such by name.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use freehold_core::{ShardId, ShardMap};
 use serde::Serialize;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -24,6 +20,9 @@ pub const SERVICE: &str = "freehold.v1.KeyValue";
 
 /// How often the health service is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
+
+/// How long a router that shuts down is still shown as such, before its names are gone.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
 /// What `/healthz` says.
 #[derive(Debug, Serialize)]
@@ -89,48 +88,52 @@ pub fn shard_service(name: &str) -> String {
     format!("shard/{name}")
 }
 
-/// Keeps the gRPC health service equal to what lanes and loaders find, until drained.
+/// Keeps the gRPC health service equal to what lanes and loaders find, until drained. Whoever watches
+/// hears of changes only; at the end, that this router serves no more, and then nothing, so that no
+/// watcher keeps it from ending.
 pub async fn report(calls: Arc<Calls>, reporter: HealthReporter) {
     let mut ticks = interval(REFRESH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reported = BTreeSet::new();
+    let mut reported: BTreeMap<String, bool> = BTreeMap::new();
     loop {
         let draining = tokio::select! {
             _ = ticks.tick() => false,
             () = calls.draining.cancelled() => true,
         };
-        let serving = !draining && any_loaded(&calls.shards.map.load());
-        for name in ["", SERVICE] {
-            reporter
-                .set_service_status(name, serving_status(serving))
-                .await;
+        let now = statuses(&calls.shards, draining);
+        for (name, serves) in &now {
+            if reported.get(name) != Some(serves) {
+                let status = serving_status(*serves);
+                reporter.set_service_status(name.clone(), status).await;
+            }
         }
-        report_shards(&calls.shards, &reporter, draining, &mut reported).await;
+        // Those that left the config.
+        let left = reported.keys().filter(|name| !now.contains_key(*name));
+        clear(&reporter, left).await;
+        reported = now;
         if draining {
-            return;
+            sleep(TOLD_WITHIN).await;
+            return clear(&reporter, reported.keys()).await;
         }
     }
 }
 
-async fn report_shards(
-    shards: &Shards,
-    reporter: &HealthReporter,
-    draining: bool,
-    reported: &mut BTreeSet<Arc<str>>,
-) {
-    let mut left = std::mem::take(reported);
-    for (id, view) in shards.map.load_full().shards() {
+/// What serves, by its name.
+fn statuses(shards: &Shards, draining: bool) -> BTreeMap<String, bool> {
+    let map = shards.map.load_full();
+    let serving = !draining && any_loaded(&map);
+    let whole = ["", SERVICE].map(|name| (name.to_owned(), serving));
+    let each = map.shards().map(|(id, view)| {
         let up = !draining && shards.leader(id).is_usable();
-        reporter
-            .set_service_status(shard_service(&view.name), serving_status(up))
-            .await;
-        left.remove(&view.name);
-        reported.insert(view.name.clone());
-    }
-    // Those that left the config.
-    for name in left {
-        let mut reporter = reporter.clone();
-        reporter.clear_service_status(&shard_service(&name)).await;
+        (shard_service(&view.name), up)
+    });
+    whole.into_iter().chain(each).collect()
+}
+
+async fn clear(reporter: &HealthReporter, names: impl Iterator<Item = &String>) {
+    let mut reporter = reporter.clone();
+    for name in names {
+        reporter.clear_service_status(name).await;
     }
 }
 

@@ -37,6 +37,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
+pub use self::flight::AWAKE;
 use self::{
     company::{Company, Out},
     flight::{Flight, Landed},
@@ -244,6 +245,10 @@ impl Lane {
             return;
         }
         self.flights.iter_mut().for_each(Flight::cut_off);
+        if self.links.iter().any(Link::is_open) {
+            // What was said of it as a leader does not concern it any more.
+            self.note_life();
+        }
         let backlog = std::mem::take(&mut self.backlog).into_iter();
         let (departed, here): (Vec<_>, Vec<_>) =
             backlog.partition(|request| request.needs() != Needs::Anyone);

@@ -33,6 +33,7 @@ pub mod gauges;
 pub mod grows;
 pub mod handover;
 pub mod health;
+pub mod history;
 pub mod lane;
 pub mod leadership;
 pub mod linger;

@@ -151,6 +151,11 @@ impl Request {
         }
     }
 
+    /// Ends it without a word: nobody waits for one, so none is counted.
+    pub fn forget(mut self) {
+        self.reply = None;
+    }
+
     /// Sends it back to waiting: its value has so many bytes, more than its statement had room for.
     pub fn read_again(&mut self, value_bytes: usize) {
         self.stage = Stage::Waiting;

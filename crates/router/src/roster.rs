@@ -233,6 +233,7 @@ pub(crate) fn shard_of(
         look_around: tokio::sync::Notify::new(),
         confirmed: tokio::sync::watch::Sender::new(None),
         answering: arc_swap::ArcSwapOption::empty(),
+        leader_has: arc_swap::ArcSwapOption::empty(),
         adopt,
         operations: metrics.operations(&spec.name),
         beats: std::sync::Mutex::new(BeatTimes::new(BEATS_KEPT_MAX)),

@@ -24,8 +24,10 @@ pub const BEATS_KEPT_MAX: usize = 1_024;
 pub struct Seen {
     /// What it may be used for, if it does not lead.
     pub fitness: Fitness,
-    /// Since when it is not [`Fitness::Follows`]; `None` if it is.
+    /// Since when it does not follow; `None` if it does, or led a moment ago.
     pub unfit_since: Option<Instant>,
+    /// Whether it led.
+    pub led: bool,
     /// Whether it answered.
     pub answers: bool,
     /// The id of the server that answered.
@@ -45,6 +47,7 @@ impl Seen {
         Self {
             fitness: Fitness::Astray("not looked at yet".into()),
             unfit_since: Some(since),
+            led: false,
             answers: true,
             answered_by: 0,
             beat: Beat { term: 0, seq: 0 },
@@ -58,6 +61,7 @@ impl Seen {
     pub fn leading(answered_by: u64) -> Self {
         Self {
             fitness: Fitness::Astray("it led when it was looked at".into()),
+            led: true,
             answered_by,
             ..Self::nothing(Instant::now())
         }
@@ -97,6 +101,7 @@ impl ServerWatch {
     pub(crate) fn seen_again(&self) -> Seen {
         Seen {
             answers: true,
+            led: false,
             ..Seen::clone(&self.seen.load())
         }
     }
@@ -104,7 +109,8 @@ impl ServerWatch {
     pub(crate) fn set(&self, mut seen: Seen) {
         let before = self.seen.load();
         seen.unfit_since = match seen.fitness {
-            Fitness::Follows => None,
+            Fitness::Follows | Fitness::OnlyEventual(_) => None,
+            _ if seen.led => None,
             _ => before.unfit_since.or_else(|| Some(Instant::now())),
         };
         self.seen.store(Arc::new(seen));
@@ -215,5 +221,14 @@ mod tests {
         assert!(since.is_some());
         watch.set(fit(astray()));
         assert_eq!(watch.seen().unfit_since, since);
+        for fine in [
+            fit(Fitness::OnlyEventual("filters".into())),
+            Seen::leading(1),
+        ] {
+            watch.set(fine);
+            assert_eq!(watch.seen().unfit_since, None);
+            watch.set(fit(astray()));
+            assert!(watch.seen().unfit_since > since, "it counts anew");
+        }
     }
 }

@@ -24,6 +24,10 @@ use crate::{
 
 pub use self::many::{Scan, batch_get, scan};
 
+/// A value up to so many bytes gets memory of its own; a larger one keeps the message that it came in,
+/// of which it is a good part.
+const COPIED_BYTES_MAX: usize = 64 << 10;
+
 /// `Duration.nanos` is below it.
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
@@ -49,7 +53,7 @@ impl Validator {
     /// # Errors
     /// [`Failure::Invalid`].
     pub fn put(&self, request: v1::PutRequest, version: u64) -> Result<Operation, Failure> {
-        let key = Key::new(request.key)?;
+        let key = key(&request.key)?;
         let bytes = request.value.len();
         if bytes > self.value_bytes_max {
             return Err(Failure::invalid(
@@ -61,13 +65,23 @@ impl Validator {
             ));
         }
         let ttl_ms = ttl_ms(request.ttl)?;
+        let value = match bytes {
+            0..=COPIED_BYTES_MAX => Bytes::copy_from_slice(&request.value),
+            _ => request.value,
+        };
         Ok(Operation::Put(PutRow {
             key,
-            value: request.value,
+            value,
             version,
             ttl_ms,
         }))
     }
+}
+
+/// A key in memory of its own. What arrives is a part of everything that came with it, and a request
+/// that waits would keep all of that.
+fn key(bytes: &[u8]) -> Result<Key, Failure> {
+    Ok(Key::new(Bytes::copy_from_slice(bytes))?)
 }
 
 /// A GET and who may answer it.
@@ -76,7 +90,7 @@ impl Validator {
 /// [`Failure::Invalid`].
 pub fn get(request: v1::GetRequest) -> Result<(Operation, Level), Failure> {
     let level = level(request.read.as_ref())?;
-    Ok((Operation::Get(Key::new(request.key)?), level))
+    Ok((Operation::Get(key(&request.key)?), level))
 }
 
 /// A TTL and who may answer it.
@@ -85,15 +99,15 @@ pub fn get(request: v1::GetRequest) -> Result<(Operation, Level), Failure> {
 /// [`Failure::Invalid`].
 pub fn ttl(request: v1::TtlRequest) -> Result<(Operation, Level), Failure> {
     let level = level(request.read.as_ref())?;
-    Ok((Operation::Ttl(Key::new(request.key)?), level))
+    Ok((Operation::Ttl(key(&request.key)?), level))
 }
 
 /// A DELETE.
 ///
 /// # Errors
 /// [`Failure::Invalid`].
-pub fn delete(key: Bytes) -> Result<Operation, Failure> {
-    Ok(Operation::Delete(Key::new(key)?))
+pub fn delete(request: &v1::DeleteRequest) -> Result<Operation, Failure> {
+    Ok(Operation::Delete(key(&request.key)?))
 }
 
 /// An EXPIRE.
@@ -101,9 +115,8 @@ pub fn delete(key: Bytes) -> Result<Operation, Failure> {
 /// # Errors
 /// [`Failure::Invalid`].
 pub fn expire(request: v1::ExpireRequest) -> Result<Operation, Failure> {
-    let key = Key::new(request.key)?;
     Ok(Operation::Expire(ExpireRow {
-        key,
+        key: key(&request.key)?,
         ttl_ms: ttl_ms(request.ttl)?,
     }))
 }

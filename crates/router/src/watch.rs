@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fitness::{Fitness, judge},
+    history::{History, LeaderHas},
+    lane::AWAKE,
     shards::{ServerLanes, Shard, Shards},
     sightings::{Ended, Seen, ServerWatch},
 };
@@ -31,6 +33,9 @@ pub const LOOK_OFTEN: Duration = Duration::from_millis(5);
 
 /// How long one look may take, connecting included.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How long it may take to find out who leads, before the next look.
+const CONFIRM_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How old what is known of a replica's threads may be.
 const THREADS_AGE_MAX: Duration = Duration::from_secs(1);
@@ -57,6 +62,8 @@ struct Memory {
     stands_since: Option<(Beat, Instant)>,
     /// A replica's threads, when they were looked at, and the beat that it showed then.
     replication: Option<(Replication, Instant, Beat)>,
+    /// Whether a replica's transactions are all its leader's.
+    history: History,
     /// What went wrong at the last look, so that it is told of once.
     problem: Option<StorageError>,
 }
@@ -165,8 +172,18 @@ impl Watcher {
         began: Instant,
     ) -> Result<(), StorageError> {
         let (shard, term) = (self.of_shard(), sight.fence.term);
+        if shard.is_replicated() && !self.leads_still(began).await {
+            memory.stands_since = None;
+            return Ok(());
+        }
         shard.saw_beat(term, sight.beat.seq, began);
         let of_term = Term::from(&sight.fence);
+        let leader_has = sight.position.clone().map(|position| LeaderHas {
+            term: of_term,
+            began,
+            position,
+        });
+        shard.leader_has.store(leader_has.map(Arc::new));
         if shard.ended.load().of_term != Some(of_term) {
             let terms = connection.ended_terms().await?;
             shard.ended.store(Arc::new(Ended::new(of_term, terms)));
@@ -195,6 +212,16 @@ impl Watcher {
             memory.stands_since = Some((written, began));
         }
         Ok(())
+    }
+
+    /// Whether the server leads, and not only thinks so: one that hung and was replaced goes on when it
+    /// wakes up, and so do its replicas. Their beats would make the past look fresh.
+    async fn leads_still(&self, began: Instant) -> bool {
+        let seen = began
+            .checked_sub(AWAKE)
+            .is_some_and(|since| self.of_shard().answers_since(self.place, since));
+        let asked = self.shards.still_leads(self.shard, self.place);
+        seen || timeout(CONFIRM_TIME_MAX, asked).await.unwrap_or(false)
     }
 
     /// What a server that does not lead may be used for.
@@ -230,10 +257,19 @@ impl Watcher {
             };
             memory.replication = Some((replication, Instant::now(), sight.beat));
         }
-        Ok(match &memory.replication {
+        let fitness = match &memory.replication {
             Some((replication, ..)) => judge(sight, replication, believed),
             None => Fitness::Astray("not looked at yet".into()),
-        })
+        };
+        if matches!(fitness, Fitness::Astray(_) | Fitness::Foreign(_)) {
+            memory.history.doubt();
+            return Ok(fitness);
+        }
+        let leader_has = self.of_shard().leader_has.load();
+        let (term, has) = (Term::from(believed), sight.position.as_ref());
+        let history = &mut memory.history;
+        let objection = history.judge(term, has, Instant::now(), leader_has.as_deref());
+        Ok(objection.unwrap_or(fitness))
     }
 
     fn note(&self, memory: &mut Memory, looked: Result<(), StorageError>) {
@@ -241,6 +277,7 @@ impl Watcher {
         if let Some(error) = &problem {
             memory.replication = None;
             memory.stands_since = None;
+            memory.history.doubt();
             let fitness = Fitness::Astray(format!("cannot be looked at: {error}").into());
             self.of_server().set(Seen {
                 fitness,

@@ -49,7 +49,7 @@ pub struct ServerFacts {
 
 /// The global variables that [`ServerFacts::variables`] holds. A server that does not know one of
 /// them leaves it out: MariaDB and MySQL each have names that the other lacks.
-pub const FACT_VARIABLES: [&str; 32] = [
+pub const FACT_VARIABLES: [&str; 35] = [
     "binlog_annotate_row_events",
     "binlog_format",
     "binlog_row_image",
@@ -72,9 +72,12 @@ pub const FACT_VARIABLES: [&str; 32] = [
     "replica_preserve_commit_order",
     "rpl_semi_sync_master_enabled",
     "rpl_semi_sync_master_timeout",
+    "rpl_semi_sync_master_wait_no_slave",
     "rpl_semi_sync_master_wait_point",
+    "rpl_semi_sync_slave_enabled",
     "rpl_semi_sync_source_enabled",
     "rpl_semi_sync_source_timeout",
+    "rpl_semi_sync_source_wait_no_replica",
     "rpl_semi_sync_source_wait_point",
     "server_uuid",
     "super_read_only",

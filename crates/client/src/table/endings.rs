@@ -213,6 +213,7 @@ impl Table {
         if until <= now {
             entry.state = State::Waiting;
             self.waiting.push_front(ticket);
+            self.wake_sender(wake);
         } else {
             entry.state = State::Pausing(until, error);
             self.pausing += 1;

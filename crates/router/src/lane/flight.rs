@@ -34,7 +34,7 @@ const PROMPT: Duration = Duration::from_millis(250);
 /// was asked: it may have hung, been replaced, and have woken up. Looks are at most half a second
 /// apart, and nobody replaces a server that has hung for less than a second
 /// ([`SILENCE_MAX`](crate::leadership::SILENCE_MAX)).
-const AWAKE: Duration = Duration::from_millis(750);
+pub const AWAKE: Duration = Duration::from_millis(750);
 
 /// A statement that is out, and who waits for it.
 pub(super) struct Flight {
@@ -146,13 +146,13 @@ impl Lane {
         if answered.executed.breaks_connection() {
             connection = None;
         }
-        if connection.is_none() {
+        match &connection {
+            Some(_) => self.note_life(),
             // The server may be gone, or may not lead any more.
-            self.parts
-                .shards
-                .shard(self.parts.shard)
-                .reload
-                .notify_one();
+            None => {
+                let shard = self.parts.shards.shard(self.parts.shard);
+                shard.reload.notify_one();
+            }
         }
         let link = &mut self.links[flight.link];
         if connection.is_none() && flight.kind.is_write() {

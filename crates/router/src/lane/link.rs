@@ -241,13 +241,21 @@ impl Lane {
     }
 
     /// The standing of the server that leads is the map loader's to say; a replica's is its lanes'.
+    /// One that connects on demand says no more than that it succeeded: it would not try again, if
+    /// nothing is sent to a server that is down.
     fn note(&self, standing: Standing) {
-        if self.leads() {
+        let is_usable = standing == Standing::Usable;
+        if self.leads() || (self.parts.opening == Opening::OnDemand && !is_usable) {
             return;
         }
-        let server = self.server();
-        if !server.is_usable() || standing != Standing::Usable {
-            server.set_standing(standing);
+        self.server().set_standing(standing);
+    }
+
+    /// A connection was of use. Whatever was said of the server before, by others or while it led,
+    /// is over.
+    pub(super) fn note_life(&self) {
+        if **self.server().standing.load() != Standing::Usable {
+            self.note(Standing::Usable);
         }
     }
 
@@ -264,8 +272,9 @@ impl Lane {
     }
     /// The answer to whether it lives.
     pub(super) fn asked(&mut self, index: usize, alive: Alive) {
-        if alive.is_none() {
-            tracing::debug!(shard = %self.name, "an idle connection had died");
+        match alive {
+            Some(_) => self.note_life(),
+            None => tracing::debug!(shard = %self.name, "an idle connection had died"),
         }
         self.links[index].give_back(alive);
     }

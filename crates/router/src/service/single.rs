@@ -89,7 +89,7 @@ pub(super) async fn delete(
     request: v1::DeleteRequest,
     deadline: Instant,
 ) -> Single<'_, v1::DeleteResponse> {
-    let delete = validate::delete(request.key).map(strong);
+    let delete = validate::delete(&request).map(strong);
     ask(calls, delete, deadline, encode::delete).await
 }
 

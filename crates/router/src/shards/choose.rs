@@ -165,6 +165,7 @@ impl Shards {
         // Nobody was reached: the request ends where it would without a token.
         let own = self.tag(id)?;
         let mut needs = Vec::new();
+        let mut leader_only = false;
         for token in tokens {
             if !token.shard.is_of_same_cluster(&own) {
                 return Some(Target::End(Failure::invalid(
@@ -186,6 +187,13 @@ impl Shards {
                     let shard = self.shard(of).name.clone();
                     return Some(Target::End(Failure::SessionLost { shard }));
                 }
+                // Another shard cannot have had these slots, if the leader of their own says so still:
+                // whatever is wrong with that shard does not concern them.
+                Err(Doubt::Unknown) if of != id && never_moved(map, id, request) => {
+                    self.shard(of).reload.notify_one();
+                    leader_only = true;
+                    continue;
+                }
                 Err(Doubt::Unknown) => return Some(self.ask_for_term(of, request)),
             }
             let is_current = map.shard(of).fence.as_ref().map(Term::from) == Some(token.term);
@@ -196,7 +204,10 @@ impl Shards {
         }
         // The slot came from elsewhere since, or the position is not known.
         let needs: Vec<&Position> = needs.into_iter().collect::<Option<_>>()?;
-        if request.needs() == Needs::Leader || !tokens.iter().any(|token| token.shard == own) {
+        if leader_only
+            || request.needs() == Needs::Leader
+            || !tokens.iter().any(|token| token.shard == own)
+        {
             return None;
         }
         let has_all = |seen: &Seen| {
@@ -316,6 +327,13 @@ impl Shards {
             }
         }
     }
+}
+
+/// Whether none of the slots was ever another shard's, as far as this map knows.
+fn never_moved(map: &ShardMap, id: ShardId, request: &Request) -> bool {
+    let view = map.shard(id);
+    let is_first = |slot| view.claim(slot).is_some_and(|claim| claim.peer.is_none());
+    request.operation.slots().into_iter().all(is_first)
 }
 
 /// Why a token does not stand for a write that is there.

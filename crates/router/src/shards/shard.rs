@@ -12,8 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::ServerLanes;
 use crate::{
-    beat_times::BeatTimes, grows::Grows, map_loader::AdoptRequest, metrics::OperationMetrics,
-    sightings::Ended, waits::Waits,
+    beat_times::BeatTimes, grows::Grows, history::LeaderHas, map_loader::AdoptRequest,
+    metrics::OperationMetrics, sightings::Ended, waits::Waits,
 };
 
 /// One shard as this router sees it.
@@ -43,6 +43,8 @@ pub struct Shard {
     /// The server that leads, and when the last look that it answered began. Absent while nobody
     /// leads, or another server is known to.
     pub answering: ArcSwapOption<(usize, Instant)>,
+    /// What the server that leads has, where that tells histories apart.
+    pub leader_has: ArcSwapOption<LeaderHas>,
     /// Asks for the adoption of a promoted server.
     pub adopt: mpsc::Sender<AdoptRequest>,
     /// Where its operations are counted.

@@ -1,12 +1,9 @@
 //! Requests of many keys, and of one among many.
 
-use freehold_core::{
-    Key,
-    limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, PAGE_ROWS_MAX, PREFIX_BYTES_MAX},
-};
+use freehold_core::limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, PAGE_ROWS_MAX, PREFIX_BYTES_MAX};
 use freehold_proto::v1::{self, pipeline_request::Request as Body, write};
 
-use super::{Validator, delete, expire, get, level, slots, ttl};
+use super::{Validator, delete, expire, get, key, level, slots, ttl};
 use crate::{
     failure::Failure,
     page_token::{Place, Scope},
@@ -36,8 +33,8 @@ pub struct Scan {
 pub fn batch_get(request: v1::BatchGetRequest) -> Result<(Vec<Item>, Level), Failure> {
     let level = level(request.read.as_ref())?;
     check_items("keys", request.keys.len())?;
-    let get = |key| Ok(Operation::Get(Key::new(key)?));
-    Ok((request.keys.into_iter().map(get).collect(), level))
+    let get = |bytes: &bytes::Bytes| Ok(Operation::Get(key(bytes)?));
+    Ok((request.keys.iter().map(get).collect(), level))
 }
 
 /// A walk.
@@ -101,7 +98,7 @@ impl Validator {
         }
         let item = |write: v1::Write| match write.write {
             Some(write::Write::Put(put)) => self.put(put, version()),
-            Some(write::Write::Delete(request)) => delete(request.key),
+            Some(write::Write::Delete(request)) => delete(&request),
             None => Err(Failure::invalid(
                 "writes",
                 "writes has an item that is neither a put nor a delete",
@@ -124,7 +121,7 @@ impl Validator {
             Some(Body::Get(request)) => get(request),
             Some(Body::Ttl(request)) => ttl(request),
             Some(Body::Put(request)) => self.put(request, version()).map(write),
-            Some(Body::Delete(request)) => delete(request.key).map(write),
+            Some(Body::Delete(request)) => delete(&request).map(write),
             Some(Body::Expire(request)) => expire(request).map(write),
             None => Err(Failure::invalid(
                 "request",

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Rules by which a replica leaves something out, as the columns of its status are called.
-const FILTERS: [&str; 9] = [
+const FILTERS: [&str; 10] = [
     "Replicate_Do_DB",
     "Replicate_Ignore_DB",
     "Replicate_Do_Table",
@@ -42,6 +42,7 @@ const FILTERS: [&str; 9] = [
     "Replicate_Rewrite_DB",
     "Replicate_Ignore_Server_Ids",
     "Replicate_Do_Domain_Ids",
+    "Replicate_Ignore_Domain_Ids",
 ];
 
 #[async_trait]
@@ -218,8 +219,8 @@ async fn replication(session: &mut Session) -> Result<Replication, StorageError>
     // MariaDB commits the transactions of a domain in order in every mode that it has.
     let mut keeps_commit_order = true;
     if !session.is_mariadb {
-        let order = "SELECT @@global.replica_preserve_commit_order \
-                     OR @@global.replica_parallel_workers <= 1";
+        // A single worker commits in order, too; but how many there are shows only with the next start.
+        let order = "SELECT @@global.replica_preserve_commit_order";
         let mut row = one(ask(session, order.to_owned()).await?)?;
         keeps_commit_order = column(&mut row, 0, "replica_preserve_commit_order")?;
     }
