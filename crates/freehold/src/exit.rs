@@ -65,7 +65,7 @@ pub(crate) enum Failure {
     /// A move that stopped.
     #[error("{0}")]
     Move(#[from] MoveError),
-    /// A move that cannot begin, or that stopped in a router.
+    /// A move that cannot begin, or that stopped in a router; sweepers that there are not.
     #[error("{0}")]
     Stopped(String),
     /// Serving did not begin, or broke off.

@@ -69,14 +69,22 @@ impl SweeperDesk {
         section: &SweeperSection,
         mut seeds: impl FnMut() -> u64,
     ) {
-        let before = std::mem::take(&mut *self.lock());
         let is_same =
             |seat: &Seat, shard: &ShardConfig| seat.shard == *shard && seat.section == *section;
         let stays = |seat: &Seat| shards.iter().any(|shard| is_same(seat, shard));
-        let (mut stay, end): (Vec<_>, Vec<_>) = before.into_iter().partition(stays);
-        end.iter().for_each(|seat| seat.stop.cancel());
+        // Meanwhile they can be asked, as before.
+        let end: Vec<SweeperHandle> = {
+            let seats = self.lock();
+            let end = seats.iter().filter(|seat| !stays(seat));
+            end.map(|seat| {
+                seat.stop.cancel();
+                seat.handle.clone()
+            })
+            .collect()
+        };
         // One at a time sweeps a shard, also of this process.
-        join_all(end.iter().map(|seat| seat.handle.stopped())).await;
+        join_all(end.iter().map(SweeperHandle::stopped)).await;
+        let mut stay = std::mem::take(&mut *self.lock());
         let mut seats = Vec::with_capacity(shards.len());
         for (shard, servers) in shards.iter().zip(servers) {
             let found = stay.iter().position(|seat| is_same(seat, shard));

@@ -20,6 +20,11 @@ pub(crate) struct Walk {
     /// How long a walk that gets no further may go on trying.
     patience: Duration,
     scan: Option<Scan>,
+    /// Rows that may be seen in all; `None` has no bound.
+    rows_left: Option<u32>,
+    /// The place to go on from, and rows that were seen behind it: they come again.
+    place: Bytes,
+    rows_ahead: u32,
     last: Option<Key>,
     /// Since when it gets no further.
     failing: Option<(Instant, Duration)>,
@@ -29,9 +34,12 @@ impl Walk {
     pub(crate) fn new(client: Client, options: ScanOptions, patience: Duration) -> Self {
         Self {
             client,
+            rows_left: (options.rows_max > 0).then_some(options.rows_max),
             options,
             patience,
             scan: None,
+            place: Bytes::new(),
+            rows_ahead: 0,
             last: None,
             failing: None,
         }
@@ -45,7 +53,9 @@ impl Walk {
                     self.failing = None;
                     let key = Key::new(key).map_err(|error| broken(&error.to_string()))?;
                     self.check_slot(&key)?;
-                    if self.last.as_ref().is_some_and(|last| key <= *last) {
+                    let is_new = self.last.as_ref().is_none_or(|last| key > *last);
+                    self.count(is_new);
+                    if !is_new {
                         continue;
                     }
                     self.last = Some(key.clone());
@@ -68,8 +78,24 @@ impl Walk {
                         return Err(broken("the scan ended without a place to go on from"));
                     }
                 }
-                Err(error) => self.wait_after(error).await?,
+                Err(error) => {
+                    if self.go_on_after(error).await? {
+                        return Ok(None);
+                    }
+                }
             }
+        }
+    }
+
+    /// Counts a row against the bound, unless it came before.
+    fn count(&mut self, is_new: bool) {
+        if is_new {
+            self.rows_left = self.rows_left.map(|left| left.saturating_sub(1));
+        }
+        let place = self.scan.as_ref().map(Scan::page_token);
+        match place.filter(|place| **place != self.place) {
+            Some(place) => (self.place, self.rows_ahead) = (place.clone(), 0),
+            None => self.rows_ahead += 1,
         }
     }
 
@@ -101,25 +127,34 @@ impl Walk {
         }
     }
 
-    /// Waits before the next try, if there is to be one.
-    async fn wait_after(&mut self, error: Error) -> Result<(), Error> {
+    /// Waits before the next try, if there is to be one. True if none is needed: the last row was seen.
+    async fn go_on_after(&mut self, error: Error) -> Result<bool, Error> {
         if let Some(scan) = self.scan.take() {
             if *scan.page_token() != self.options.page_token {
                 // It got further.
                 self.failing = None;
             }
             self.options.page_token = scan.page_token().clone();
+            if *scan.page_token() != self.place {
+                (self.place, self.rows_ahead) = (scan.page_token().clone(), 0);
+            }
         }
         let Error::NotApplied { retry_after, .. } = &error else {
             return Err(error);
         };
         let (since, delay) = self.failing.unwrap_or((Instant::now(), RETRY_DELAY_MIN));
-        if self.options.rows_max > 0 || since.elapsed() >= self.patience {
+        if since.elapsed() >= self.patience {
             return Err(error);
+        }
+        if let Some(left) = self.rows_left {
+            self.options.rows_max = left + std::mem::take(&mut self.rows_ahead);
+            if self.options.rows_max == 0 {
+                return Ok(true);
+            }
         }
         sleep(retry_after.unwrap_or(delay).max(delay)).await;
         self.failing = Some((since, (delay * 2).min(RETRY_DELAY_MAX)));
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) {
             is_sound(put.as_ref());
         }),
         2 => each(bytes, |request: v1::DeleteRequest| {
-            is_sound(validate::delete(request.key).map(strong).as_ref());
+            is_sound(validate::delete(&request).map(strong).as_ref());
         }),
         3 => each(bytes, |request| is_sound(validate::ttl(request).as_ref())),
         4 => each(bytes, |request| {

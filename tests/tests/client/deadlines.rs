@@ -80,6 +80,27 @@ async fn a_router_that_stays_silent_is_given_up_for_another() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_a_silent_router_did_not_answer_is_the_last_that_goes_there() -> Result<()> {
+    let (mut a, b) = tokio::try_join!(Router::embedded(), Router::embedded())?;
+    let options = ClientOptions {
+        reconnect_delay_min: PATIENT,
+        reconnect_delay_max: PATIENT,
+        keepalive_interval: PATIENT * 10,
+        ..options()
+    };
+    let client = client(&[&a, &b], &options).await?;
+    a.freeze()?;
+    let mut unanswered = 0;
+    for _ in 0..10 {
+        let reply = client.batch_get(["k"]).timeout(PATIENT / 10).await;
+        unanswered += usize::from(reply.is_err());
+    }
+    a.thaw()?;
+    assert_eq!(unanswered, 1, "every other one would have gone there");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_full_client_says_so_at_once_and_forgets_whom_nobody_awaits() -> Result<()> {
     let options = ClientOptions {

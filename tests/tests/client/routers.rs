@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{Names, Result, WITHIN, client, name, options, until, who};
+use crate::scene::{Names, PATIENT, Result, WITHIN, client, name, options, until, who};
 
 /// Two routers, named `a` and `b`.
 async fn two() -> Result<(Router, Router)> {
@@ -230,4 +230,21 @@ async fn a_name_with_several_addresses_is_several_routers_and_is_looked_up_again
         Ok(who(&client).await? == "a")
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_nowhere_at_first_is_asked_again_soon() -> Result<()> {
+    let router = Router::embedded().await?;
+    let names = Names::default();
+    let options = ClientOptions {
+        refresh_interval: PATIENT * 100,
+        resolver: Arc::new(names.clone()),
+        ..options()
+    };
+    let client = Client::connect_lazily("routers:7420", &options)?;
+    let early = client.put("k", "0").timeout(Duration::from_secs(2)).await;
+    assert!(early.is_err(), "there is no router yet");
+    names.set("routers", &[&router]);
+    client.put("k", "1").await?;
+    Ok(())
 }

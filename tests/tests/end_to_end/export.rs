@@ -37,8 +37,7 @@ async fn exported(router: &Router, file: &Path, more: &[&str]) -> Result<Vec<Str
     let name = file.display().to_string();
     let arguments = [&["export", &name, "--json"], more].concat();
     let answer = router.cli(&arguments).await?;
-    let said: Value = serde_json::from_str(&answer.stderr)?;
-    answer.success()?;
+    let said: Value = serde_json::from_str(&answer.success()?)?;
     let text = fs::read_to_string(file)?;
     assert_eq!(said["bytes"], text.len(), "{said}");
     let mut keys = Vec::new();

@@ -1,5 +1,6 @@
 //! Masters that die, hang, and come back.
 
+mod aftermath;
 mod awake;
 mod by_hand;
 mod closed;

@@ -35,6 +35,8 @@ pub(crate) struct Surveyed {
     pub(crate) shard: String,
     /// By the config; by what the servers say where [`follow`] was asked.
     pub(crate) role: Role,
+    /// Whether the config lets it be promoted.
+    pub(crate) may_lead: bool,
     /// Who leads in the place of this server, which the config calls the master.
     pub(crate) succeeded_by: Option<String>,
     pub(crate) address: String,
@@ -82,6 +84,7 @@ pub(crate) async fn survey(shards: &[ShardServers], replicas: bool) -> Vec<Surve
             Surveyed {
                 shard: shard.name.clone(),
                 role,
+                may_lead: server.may_lead(),
                 succeeded_by: None,
                 address: server.address().to_owned(),
                 database: shard.database.clone(),

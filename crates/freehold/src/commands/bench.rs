@@ -100,6 +100,10 @@ pub(crate) async fn run(args: BenchArgs, output: Output) -> Result<Exit, Failure
         if tokio::signal::ctrl_c().await.is_ok() {
             stopped.cancel();
         }
+        // The keys expire by themselves.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(Exit::NotApplied as u8));
+        }
     });
     let measured = fill_and_measure(&args, &client, &keys, &mut random, &stop, output).await;
     // Whatever came before: nothing of it stays if that can be helped.
@@ -158,8 +162,9 @@ async fn fill_and_measure(
             () = stop.cancelled() => break,
         }
     }
-    let elapsed = began.elapsed();
+    // What is under way ends, and counts, with the time that it takes.
     let wrong = load.stop().await;
+    let elapsed = began.elapsed();
     figures.add(&load.take());
     live.finish_and_clear();
     figures.finish(elapsed, wrong);

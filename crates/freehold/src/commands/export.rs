@@ -77,6 +77,7 @@ pub(crate) async fn run(args: ExportArgs, output: Output) -> Result<Exit, Failur
     };
     let client = args.router.connect().await?;
     let mut target = Target::open(&args.file)?;
+    let is_stdout = matches!(target, Target::Stdout(_));
     let parallel = usize::from(args.parallel);
     let ranges = Ranges::over(&options.prefix, parallel);
     let mut progress = Progress::new(ranges.slots());
@@ -105,11 +106,16 @@ pub(crate) async fn run(args: ExportArgs, output: Output) -> Result<Exit, Failur
     target.finish()?;
     progress.bar.finish_and_clear();
     if output.is_json() {
-        output.error_json(&json!({
+        let summary = json!({
             "exported": progress.keys,
             "bytes": progress.bytes,
             "seconds": progress.started.elapsed().as_secs_f64(),
-        }));
+        });
+        // Standard output has the lines, if they went there.
+        match is_stdout {
+            true => output.error_json(&summary),
+            false => output.json(&summary)?,
+        }
     } else {
         output.note(&format!("exported {}", progress.rate()));
     }

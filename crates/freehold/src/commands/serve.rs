@@ -27,7 +27,7 @@ Examples:
 
 Every key of the config but `[[shards]]` can be set in the environment as FREEHOLD__SECTION__KEY.
 It follows changes of its config file while it runs, within seconds or on SIGHUP at once: shards,
-their servers and [sweeper]. A file that cannot be used, or that changes anything else, is refused
+their servers, [sweeper] and [mover]. A file that cannot be used, or that changes anything else, is refused
 whole, and the one before stays in use: the log, /healthz and `freehold shards` say why.
 On SIGTERM or Ctrl-C it takes no new requests, answers those it has, and ends with 0 within
 server.grace_period_ms; a second one ends it at once.";

@@ -42,7 +42,12 @@ pub(crate) async fn run(args: SweepArgs, output: Output) -> Result<Exit, Failure
     let admin = args.admin.connect().await?;
     let shard = args.shard.as_deref();
     let sweepers = if args.pause || args.resume {
-        admin.pause_sweepers(shard, args.pause).await?.sweepers
+        let told = admin.pause_sweepers(shard, args.pause).await?.sweepers;
+        if told.is_empty() {
+            let words = "no sweeper was told: this router has none, see [sweeper] in its config";
+            return Err(Failure::Stopped(words.to_owned()));
+        }
+        told
     } else {
         admin.list_sweepers(shard, args.dry_run).await?.sweepers
     };

@@ -63,7 +63,7 @@ impl Site {
     }
 
     /// Both routers have seen every replica as it is.
-    async fn until_replicas_are_seen(&self) -> Result<()> {
+    pub(crate) async fn until_replicas_are_seen(&self) -> Result<()> {
         for router in &self.routers {
             until("all servers to be seen", async || {
                 let shards = shards_json(router).await?;

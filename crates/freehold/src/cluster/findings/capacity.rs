@@ -33,9 +33,10 @@ const PACKET_STEP_BYTES: u64 = 1 << 20;
 
 pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen, wanted: &Wanted) {
     packet(judge, seen, wanted);
-    let write_connections = match judge.server.role {
-        Role::Master => wanted.write_connections,
-        Role::Replica => 0,
+    // Not the moment to find no room: right after it was promoted.
+    let write_connections = match judge.server {
+        server if server.role == Role::Master || server.may_lead => wanted.write_connections,
+        _ => 0,
     };
     let busy = wanted.read_connections + write_connections + wanted.scan_connections;
     let Wanted { routers, .. } = wanted;

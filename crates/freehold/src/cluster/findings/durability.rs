@@ -36,6 +36,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
         );
     }
     semi_synchronous(judge, seen);
+    leads_as_replica(judge, seen);
     group(judge, seen);
     judge.variable(
         Severity::Error,
@@ -67,7 +68,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, seen: &Seen) {
 
 /// Semi-synchronous replication that gives up waiting, or waits too late, promises nothing.
 fn semi_synchronous(judge: &mut Judge<'_>, seen: &Seen) {
-    for kind in ["source", "master"] {
+    for (kind, copies) in [("source", "replica"), ("master", "slave")] {
         let named = |what: &str| format!("rpl_semi_sync_{kind}_{what}");
         if is_on(&seen.facts, &named("enabled")) != Some(true) {
             continue;
@@ -87,6 +88,18 @@ fn semi_synchronous(judge: &mut Judge<'_>, seen: &Seen) {
             )];
             judge.add(Severity::Warning, Topic::Setting, &name, words, mend);
         }
+        let no_copies = format!("wait_no_{copies}");
+        if value(&no_copies).is_some_and(|found| found == "OFF") {
+            let words = Words {
+                found: "OFF",
+                wanted: "ON",
+                why: "As soon as too few replicas are connected, commits wait for none, whatever the \
+                      timeout is, and a failover may lose them.",
+            };
+            let name = named(&no_copies);
+            let mend = vec![format!("SET GLOBAL {name} = ON; and the same in my.cnf")];
+            judge.add(Severity::Warning, Topic::Setting, &name, words, mend);
+        }
         if value("wait_point").is_some_and(|found| found == "AFTER_COMMIT") {
             let words = Words {
                 found: "AFTER_COMMIT",
@@ -100,6 +113,24 @@ fn semi_synchronous(judge: &mut Judge<'_>, seen: &Seen) {
             judge.add(Severity::Warning, Topic::Setting, &name, words, mend);
         }
     }
+}
+
+/// MariaDB goes by the setting for replicas when a server starts after a crash: what stands at the end of
+/// its log, and was not acknowledged to it, a replica drops, a leader has to keep. (Seen with 10.11;
+/// MDEV-33465.)
+fn leads_as_replica(judge: &mut Judge<'_>, seen: &Seen) {
+    let name = "rpl_semi_sync_slave_enabled";
+    if judge.server.role != Role::Master || is_on(&seen.facts, name) != Some(true) {
+        return;
+    }
+    let words = Words {
+        found: "ON",
+        wanted: "OFF where a server leads",
+        why: "A server that is started with it after a crash takes itself for a replica, and drops from \
+              its binary log what its own replicas may have received already.",
+    };
+    let mend = vec![format!("SET GLOBAL {name} = OFF; and the same in my.cnf")];
+    judge.add(Severity::Warning, Topic::Setting, name, words, mend);
 }
 
 /// A wait for a replica that nobody outlasts.

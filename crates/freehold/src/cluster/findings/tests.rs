@@ -49,6 +49,7 @@ pub(super) fn server(shard: &str, role: Role, engine: &str, changes: &[(&str, &s
     Surveyed {
         shard: shard.into(),
         role,
+        may_lead: true,
         succeeded_by: None,
         address: format!("{shard}-{}:3306", role.word()),
         database: Some("db".into()),
@@ -108,6 +109,25 @@ fn semi_synchronous_replication_that_falls_back_promises_nothing() {
     assert_eq!(problems("1000000000", "AFTER_SYNC"), 0);
     assert_eq!(problems("10000", "AFTER_SYNC"), 1);
     assert_eq!(problems("10000", "AFTER_COMMIT"), 2);
+    for name in [
+        "rpl_semi_sync_master_wait_no_slave",
+        "rpl_semi_sync_source_wait_no_replica",
+    ] {
+        let enabled = name.replace("wait_no_slave", "enabled");
+        let enabled = enabled.replace("wait_no_replica", "enabled");
+        let found = judge_all(&master(&[(&enabled, "ON"), (name, "OFF")]));
+        assert_eq!(found[0].what, name);
+    }
+}
+
+#[test]
+fn a_leader_of_mariadb_does_not_take_itself_for_a_replica_after_a_crash() {
+    let setting = [("rpl_semi_sync_slave_enabled", "ON")];
+    assert_eq!(judge_all(&master(&setting))[0].what, setting[0].0);
+    let replica = server("a", Role::Replica, "MariaDB", &setting);
+    let servers = [master(&[]), vec![replica]].concat();
+    let found = judge_all(&servers);
+    assert!(found.iter().all(|finding| finding.what != setting[0].0));
 }
 
 #[test]
@@ -204,6 +224,22 @@ fn connections_and_statements_are_counted_for_all_routers() {
     // 100 × (6 + 4) + 20, and 100 × (2 × 26 + 2 × 24 + 2 × 2) = 10,400 of 16,382.
     assert_eq!(names, ["max_connections"]);
     assert_eq!(found[0].mend[0], "SET GLOBAL max_connections = 1020;");
+}
+
+#[test]
+fn a_replica_that_may_be_promoted_has_room_for_a_masters_connections() {
+    let mut servers = master(&[]);
+    let few = [("max_connections", "28")];
+    servers.push(server("a", Role::Replica, "MariaDB", &few));
+    let limits = |servers: &[Surveyed]| -> Vec<String> {
+        let found = judge_all(servers).into_iter();
+        let names = found.map(|finding| finding.what);
+        names.filter(|what| what == "max_connections").collect()
+    };
+    // (4 + 4) + 20 as a replica, and two more connections for writes as a master.
+    assert_eq!(limits(&servers), ["max_connections"]);
+    servers[1].may_lead = false;
+    assert!(limits(&servers).is_empty());
 }
 
 #[test]
