@@ -6,7 +6,7 @@ use bytes::Bytes;
 use freehold_checker::record::Seen;
 use freehold_client::Consistency;
 use freehold_proto::v1::{self, key_value_client::KeyValueClient};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
 
 use super::{Ended, Question, awaited};
@@ -239,6 +239,11 @@ pub async fn scan(stub: &mut Stub, walk: &Walk) -> Walked {
             return walked;
         }
         let page = page(stub, walk, place, within, &mut walked.rows);
+        // The library ends a call at its deadline, but not a stream that has begun.
+        let page = async {
+            let ended = timeout(within, page).await;
+            ended.unwrap_or_else(|_| Err(Box::new(Ended::failed("DEADLINE_EXCEEDED", ""))))
+        };
         match awaited(within, page).await {
             Ok(next) if next.is_empty() => {
                 walked.is_complete = true;
