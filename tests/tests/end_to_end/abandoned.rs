@@ -91,6 +91,17 @@ async fn a_move_whose_mover_died_is_ended_by_a_router(engine: Engine) -> Result<
     let picked_up = [one, other].map(|text| counter(&text, "freehold_mover_picked_up_total"));
     assert!(picked_up.iter().sum::<u64>() >= 3, "{picked_up:?}");
     assert_eq!(record(router, 1).await?["state"], "stopped");
+    // Until then its slots are in no other move, whoever begins one.
+    let other = ["move", "--slots", "1000", "--to", "b", "--yes"];
+    let other = router.with_config(&other).await?;
+    assert_eq!(other.code, Some(3), "{}", other.stderr);
+    assert!(
+        other
+            .stderr
+            .contains("move 0000000000000001 from 'a' to 'b' is about 1000 and is open"),
+        "{}",
+        other.stderr
+    );
     let id = format!("{:016x}", 1);
     let cancelled = router
         .admin_cli(&["moves", "--cancel", "--id", &id])

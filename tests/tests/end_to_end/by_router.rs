@@ -201,6 +201,22 @@ async fn a_start_is_repeated_or_refused_in_words(engine: Engine) -> Result<()> {
         .expect("it ended here");
     assert_eq!(outcome.moved, "7-9");
 
+    // Its mover died before it could say so to the target as well.
+    let mut sql = cluster.masters[1].connect().await?;
+    let died = format!("UPDATE moves SET state = 'running' WHERE id = {}", first.id);
+    sql.run(&died).await?;
+    let back = v1::StartMoveRequest {
+        source: "b".to_owned(),
+        target: "a".to_owned(),
+        ..start(99, "9")
+    };
+    assert!(there.start_move(back.clone()).await?.started);
+    until("both moves to have ended on both shards", async || {
+        let open = sql.rows::<u64>("SELECT id FROM moves WHERE state = 'running'");
+        Ok(open.await?.is_empty())
+    })
+    .await?;
+
     // One byte a second.
     let held: Vec<v1::StartMoveRequest> = (0..4)
         .map(|number| v1::StartMoveRequest {
@@ -228,7 +244,7 @@ async fn a_start_is_repeated_or_refused_in_words(engine: Engine) -> Result<()> {
         ),
         (start(1, "x"), "slots: 'x' is no slot"),
         (
-            start(1, "6-8"),
+            start(1, "6-9"),
             "'a' does not own 7-8, or not any more: make a new plan",
         ),
         (

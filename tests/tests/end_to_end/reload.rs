@@ -96,8 +96,18 @@ async fn a_third_shard_comes_and_goes_under_load(engine: Engine) -> Result<()> {
         .collect();
     assert_eq!(slots, [32_768, 32_768, 0]);
 
-    // It is gone as it came, at once on SIGHUP.
+    // Nobody could end a move of it without it.
+    let mut sql = cluster.masters[0].connect().await?;
+    let open = "INSERT INTO moves (id, source, target, slots, state, cancels, mover, slots_done, \
+                rows_copied, bytes_copied, pause_us_max, error, started_at, changed_at) \
+                VALUES (99, 'a', 'c', '7', 'stopped', 0, 'x', 0, 0, 0, 0, '', 1, 1)";
+    sql.run(open).await?;
     write(&cluster.router, &two)?;
+    let why = "move 0000000000000063 from 'a' to 'c' is open";
+    until_refused(&cluster.router, &[why]).await?;
+    sql.run("DELETE FROM moves WHERE id = 99").await?;
+
+    // It is gone as it came, at once on SIGHUP.
     cluster.router.signal(Signal::HUP)?;
     until_served(&cluster.router, &["a", "b"]).await?;
     load.end_undisturbed(&cluster.client().await?).await?;
