@@ -8,8 +8,7 @@ use freehold_tests::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     memory::{forget_peak, memory_mib},
@@ -22,11 +21,23 @@ const GROWTH_MIB_MAX: u64 = 256;
 /// Connections of one flood at a time.
 const CALLERS: usize = 8;
 
-/// What one of them sends, at most: it is cut off before, or has sent its share.
+/// What one of them sends on a connection, at most: it is cut off before, or has sent its share.
 const FLOOD_BYTES: usize = 8 << 20;
 
 /// The least a healthy caller has to get through while a flood lasts.
-const SERVED_MIN: u64 = 50;
+const SERVED_MIN: u64 = 10;
+
+/// What that may take. How fast it goes is a question for a quiet machine.
+const SERVED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A refused caller asks again after that.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(20);
+
+/// How long a flood lasts, at least, and a connection of it, at most.
+const FLOOD_LASTS_MIN: Duration = Duration::from_secs(3);
+
+/// Who was cut off comes back after that.
+const PAUSE_AFTER_CUT: Duration = Duration::from_millis(10);
 
 /// What a connection begins with, and empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -170,35 +181,61 @@ async fn flood(router: std::net::SocketAddr, next: Next, reads: bool) -> Result<
     };
     // Being cut off is an answer, and so is not being read any more.
     tokio::select! {
-        _ = timeout(Duration::from_secs(3), writing) => {}
+        _ = timeout(FLOOD_LASTS_MIN, writing) => {}
         () = reading => {}
     }
     Ok(())
 }
 
-/// Asks until it is stopped and was served often enough; every answer has to be right. How many
-/// there were, and how many requests were refused: a router with too much to do may say so.
-async fn healthy(client: Client, stop: CancellationToken) -> Result<(u64, u64)> {
+/// How a healthy caller fared.
+struct Fared {
+    served: u64,
+    refused: u64,
+    took: Duration,
+}
+
+/// Asks for a while, and until it was served often enough, for which it has its time; every answer has
+/// to be right. A router with too much to do may refuse some.
+async fn healthy(client: Client) -> Result<Fared> {
+    let began = Instant::now();
     let (mut served, mut refused) = (0, 0);
-    while !stop.is_cancelled() || served < SERVED_MIN {
-        let key = format!("healthy:{}", served % 10);
-        let value = served.to_string();
-        if client.put(key.clone(), value.clone()).await.is_err() {
-            refused += 1;
-            continue;
-        }
-        match client.get(key).await {
-            Ok(reply) => {
-                assert_eq!(
-                    reply.value().map(|value| &value[..]),
-                    Some(value.as_bytes())
-                );
+    let asking = async {
+        while served < SERVED_MIN || began.elapsed() < FLOOD_LASTS_MIN {
+            let key = format!("healthy:{}", served % 10);
+            let value = served.to_string();
+            let asked = async {
+                client.put(key.clone(), value.clone()).await?;
+                client.get(key).await
+            };
+            if let Ok(reply) = asked.await {
+                let shown = reply.value().map(|value| &value[..]);
+                assert_eq!(shown, Some(value.as_bytes()));
                 served += 1;
+            } else {
+                refused += 1;
+                sleep(PAUSE_AFTER_REFUSAL).await;
             }
-            Err(_) => refused += 1,
         }
+    };
+    let in_time = timeout(SERVED_WITHIN, asking).await.is_ok();
+    let took = began.elapsed();
+    if !in_time {
+        return Err(format!("{served} served and {refused} refused in {took:?}").into());
     }
-    Ok((served, refused))
+    Ok(Fared {
+        served,
+        refused,
+        took,
+    })
+}
+
+/// One flood after another, for ever: who is cut off at once comes back.
+async fn flood_again(router: std::net::SocketAddr, next: Next, reads: bool) {
+    loop {
+        // The router may refuse a connection: that is an answer, too.
+        drop(flood(router, next, reads).await);
+        sleep(PAUSE_AFTER_CUT).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,20 +254,22 @@ async fn floods_take_little_memory_and_nobody_elses_service() -> Result<()> {
     ];
     for (name, next) in floods {
         let at_rest = forget_peak(&mut router)?;
-        let stop = CancellationToken::new();
-        let caller = tokio::spawn(healthy(client(&router).await?, stop.clone()));
+        let client = client(&router).await?;
         let mut callers = JoinSet::new();
         for number in 0..CALLERS {
-            callers.spawn(flood(router.address(), next, number % 2 == 0));
+            callers.spawn(flood_again(router.address(), next, number % 2 == 0));
         }
-        while let Some(flooded) = callers.join_next().await {
-            // The router may refuse a connection: that is an answer, too.
-            drop(flooded?);
-        }
-        stop.cancel();
-        let (served, refused) = caller.await??;
+        let fared = healthy(client).await;
+        let Fared {
+            served,
+            refused,
+            took,
+        } = fared.map_err(|error| format!("{name}: {error}"))?;
+        callers.shutdown().await;
         let growth = memory_mib(&mut router, "VmHWM:")?.saturating_sub(at_rest);
-        println!("{name}: {served} served, {refused} refused, {growth} MiB more at the peak");
+        println!(
+            "{name}: {served} served and {refused} refused in {took:.1?}, {growth} MiB more at the peak"
+        );
         assert!(growth < GROWTH_MIB_MAX, "{name}: {growth} MiB");
         assert_eq!(router.pid()?, pid, "{name}: it is another process");
     }
@@ -267,9 +306,10 @@ async fn ten_thousand_idle_connections_leave_room_for_calls() -> Result<()> {
         Ok(level.is_some_and(|level| level >= IDLE))
     })
     .await?;
-    let stop = CancellationToken::new();
-    stop.cancel();
-    healthy(client(&router).await?, stop).await?;
+    let Fared {
+        served, refused, ..
+    } = healthy(client(&router).await?).await?;
+    println!("{served} served, {refused} refused");
     let growth = memory_mib(&mut router, "VmHWM:")?.saturating_sub(at_rest);
     println!("{IDLE} idle connections: {growth} MiB more at the peak");
     assert!(growth < GROWTH_MIB_MAX, "{growth} MiB");
