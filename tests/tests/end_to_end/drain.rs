@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use freehold_tests::{Engine, Router, Signal};
-use tokio::{net::TcpStream, sync::mpsc, time::Instant};
-use tonic::Code;
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::Instant};
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::{
     history::{Ending, History},
@@ -40,6 +43,7 @@ async fn drains(router: &mut Router) -> Result<()> {
     let stream = tokio::spawn(async move { wire::pipeline(&stub, requests, sent).await });
     while sending.recv().await.is_some_and(|sent| sent < 2_000) {}
     load.until_done(100).await?;
+    let watched = watch(router).await?;
 
     let began = Instant::now();
     router.signal(Signal::TERM)?;
@@ -51,6 +55,10 @@ async fn drains(router: &mut Router) -> Result<()> {
         TcpStream::connect(router.address()).await.is_err(),
         "it still accepts"
     );
+
+    let told = watched.await??;
+    let expected = [ServingStatus::Serving, ServingStatus::NotServing];
+    assert_eq!(told, expected.map(i32::from), "changes alone, and the end");
 
     let streamed = stream.await??;
     let written = judge_stream(&streamed);
@@ -74,6 +82,21 @@ async fn drains(router: &mut Router) -> Result<()> {
     let unanswered = outcome.history.unanswered(&shown);
     assert_eq!(unanswered, [""; 0], "what was taken is answered");
     Ok(())
+}
+
+/// What a health check that watches the router is told, to the end.
+async fn watch(router: &Router) -> Result<JoinHandle<Result<Vec<i32>>>> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", router.address()))?;
+    let mut health = HealthClient::new(endpoint.connect().await?);
+    let request = HealthCheckRequest::default();
+    let mut changes = health.watch(request).await?.into_inner();
+    Ok(tokio::spawn(async move {
+        let mut told = Vec::new();
+        while let Ok(Some(change)) = changes.message().await {
+            told.push(change.status);
+        }
+        Ok(told)
+    }))
 }
 
 fn key(id: u64) -> String {

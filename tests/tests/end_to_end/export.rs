@@ -1,6 +1,10 @@
 //! `export`: complete and each key once, however many walks share the work, or no file at all.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt as _, symlink},
+    path::Path,
+};
 
 use freehold_client::Write;
 use freehold_core::Key;
@@ -81,6 +85,14 @@ async fn an_export_holds_every_key_once_however_many_walks_there_are(engine: Eng
             .iter()
             .eq(sorted.iter().filter(|key| key.starts_with('{')))
     );
+    // A link goes on leading to the file, and what is no file stays what it is.
+    let link = router.folder().join("link.ndjson");
+    symlink(&file, &link)?;
+    assert_eq!(exported(router, &link, &[]).await?.len(), sorted.len());
+    assert!(fs::symlink_metadata(&link)?.is_symlink());
+    let answer = router.cli(&["export", "/dev/null"]).await?;
+    answer.success()?;
+    assert!(fs::metadata("/dev/null")?.file_type().is_char_device());
     Ok(())
 }
 

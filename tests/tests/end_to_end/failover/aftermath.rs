@@ -7,7 +7,7 @@ use freehold_client::Consistency;
 use freehold_tests::{Engine, Server, failover, replication};
 
 use super::site::{Copies, Site, shards_json, until_served};
-use crate::scene::{Result, keys_of, until};
+use crate::scene::{Result, client, keys_of, until};
 
 async fn close(server: &Server) -> Result<()> {
     let mut sql = server.connect().await?;
@@ -88,19 +88,25 @@ async fn a_replica_that_has_what_a_failover_lost_serves_nothing(engine: Engine) 
 /// The session's other shard is dead, and this router has never seen it.
 async fn a_session_reads_one_shard_while_the_other_is_dead(engine: Engine) -> Result<()> {
     let mut site = Site::new(engine, Copies::Later, "").await?;
-    let [client, _] = site.clients().await?;
+    let [first, _] = site.clients().await?;
     let tokens: Vec<Bytes> = {
         let mut tokens = Vec::new();
         for shard in 0..2 {
             let key = keys_of(shard, 2, "session").next().expect("endless");
-            tokens.push(client.put(key, "1").await?.session_token);
+            tokens.push(first.put(key, "1").await?.session_token);
         }
         tokens
     };
     site.shards[0][0].kill();
     site.routers[1].kill();
     site.routers[1].launch()?;
-    let [_, client] = site.clients().await?;
+    let mut connected = None;
+    until("the router to listen", async || {
+        connected = client(&site.routers[1]).await.ok();
+        Ok(connected.is_some())
+    })
+    .await?;
+    let client = connected.ok_or("no client")?;
     let key = keys_of(1, 2, "session").next().expect("endless");
     until_served(std::slice::from_ref(&client), &key).await?;
     client.put(key.clone(), "2").await?;
