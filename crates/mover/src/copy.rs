@@ -188,6 +188,11 @@ pub(crate) struct Pace {
     bytes_per_second_max: Option<u64>,
     lag_max: Duration,
     looked: Instant,
+    /// Whether nothing depends on what replicas have, so that one that is down, or stands still for too
+    /// long, does not keep it from its end.
+    gently: bool,
+    /// Whether replicas were waited for too long.
+    gave_up: bool,
 }
 
 impl Pace {
@@ -197,6 +202,17 @@ impl Pace {
             bytes_per_second_max: settings.bytes_per_second_max,
             lag_max: settings.replica_lag_max,
             looked: Instant::now(),
+            gently: false,
+            gave_up: false,
+        }
+    }
+
+    /// For cleaning up.
+    pub(crate) fn gentle(settings: &MoverSettings) -> Self {
+        let gently = true;
+        Self {
+            gently,
+            ..Self::new(settings)
         }
     }
 
@@ -216,7 +232,7 @@ impl Pace {
     /// Waits for replicas that lag behind what was done until the last look, unless writes wait for the
     /// mover.
     pub(crate) async fn wait_for_replicas(&mut self, batch: &mut Batch<'_>) -> Result<(), Halt> {
-        if self.looked.elapsed() < LAG_EVERY || batch.mover.is_holding_up() {
+        if self.gave_up || self.looked.elapsed() < LAG_EVERY || batch.mover.is_holding_up() {
             return Ok(());
         }
         let doing = batch.mover.is_doing();
@@ -229,12 +245,16 @@ impl Pace {
             .zip(noted)
         {
             let Some(noted) = noted else { continue };
-            while let Some(server) = side.laggard(&noted).await {
+            while let Some(server) = side.laggard(&noted, self.gently).await {
                 if Instant::now() < deadline {
                     break;
                 }
                 batch.mover.go_on()?;
                 batch.mover.doing("waiting for replicas");
+                if began.elapsed() > LAG_WAIT_MAX && self.gently {
+                    self.gave_up = true;
+                    break;
+                }
                 if began.elapsed() > LAG_WAIT_MAX {
                     return Err(MoveError::Behind {
                         shard: side.name.clone(),

@@ -1,8 +1,11 @@
 //! Steps 4 and 7: keys that were written while their slots were on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_core::{Key, SlotSet};
+use freehold_core::{
+    Key, SlotSet,
+    limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+};
 use freehold_storage::moves::Logged;
 
 use crate::{
@@ -11,6 +14,12 @@ use crate::{
     error::Halt,
     side::RANGES_MAX,
 };
+
+/// Rows that are deleted together without a look at how long they are: of the longest values so many
+/// are less than a group of servers takes in one transaction (150 MB).
+const REMOVED_UNSEEN_MAX: usize = 8;
+
+const _: () = assert!(REMOVED_UNSEEN_MAX * (VALUE_BYTES_MAX + KEY_BYTES_MAX) < 150_000_000);
 
 /// How often the log is walked through until writes are stopped although it does not get short.
 const PASSES_MAX: u32 = 20;
@@ -101,16 +110,7 @@ impl Batch<'_> {
             .into_iter()
             .filter(|key| !stored.contains(key))
             .collect();
-        if !gone.is_empty()
-            && self
-                .target
-                .moves
-                .remove(self.target.hold(), &gone)
-                .await?
-                .is_none()
-        {
-            return Err(self.target.disproved(slots).await);
-        }
+        self.remove(slots, &gone).await?;
         match self
             .source
             .moves
@@ -120,5 +120,31 @@ impl Batch<'_> {
             Some(()) => Ok(()),
             None => Err(self.source.disproved(slots).await),
         }
+    }
+
+    /// Deletes what the source does not have, no more bytes at a time than a page has.
+    async fn remove(&mut self, slots: &SlotSet, gone: &[Key]) -> Result<(), Halt> {
+        let seen = match gone.len() > REMOVED_UNSEEN_MAX {
+            true => self.target.moves.rows(gone, 0).await?,
+            false => Vec::new(),
+        };
+        let seen = seen.into_iter().map(|row| (row.key, row.value_bytes));
+        let value_bytes: BTreeMap<Key, usize> = seen.collect();
+        let bytes_max = self.mover.settings.page_bytes_max;
+        let mut rest = gone;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = rest.iter().take_while(|key| {
+                bytes += value_bytes.get(*key).copied().unwrap_or(0);
+                bytes <= bytes_max
+            });
+            let (now, later) = rest.split_at(fit.count().max(1));
+            let hold = self.target.hold();
+            if self.target.moves.remove(hold, now).await?.is_none() {
+                return Err(self.target.disproved(slots).await);
+            }
+            rest = later;
+        }
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ fn rows_after(cleared: Cleared, bytes_max: usize) -> usize {
 impl Batch<'_> {
     /// Deletes what there is of the slots, no faster than replicas follow.
     async fn delete(&mut self, whose: Whose, work: Work, slots: &SlotSet) -> Result<(), Halt> {
-        let mut pace = Pace::new(&self.mover.settings);
+        let mut pace = Pace::gentle(&self.mover.settings);
         let bytes_max = self.mover.settings.page_bytes_max;
         let mut rows = LONG_ROWS_AT_ONCE;
         for part in slots.parts(usize::MAX, RANGES_MAX) {

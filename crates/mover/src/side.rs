@@ -9,6 +9,7 @@ use freehold_core::{
 use freehold_storage::{
     MoveConnection, WatchConnection,
     moves::{Hold, Leader, MoveRun},
+    watch::Sight,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -218,10 +219,12 @@ impl Side {
         Ok(())
     }
 
-    /// The first replica that lacks what was noted, if one does: for a mover that need not wait.
-    pub(crate) async fn laggard(&mut self, noted: &Position) -> Option<String> {
+    /// The first replica that lacks what was noted, if one does: for a mover that need not wait. One that
+    /// does not answer lacks it, unless only those count that `answer`.
+    pub(crate) async fn laggard(&mut self, noted: &Position, answer: bool) -> Option<String> {
         for heir in &mut self.heirs {
-            if !heir.has(noted, Duration::from_secs(1)).await {
+            let seen = heir.look(Duration::from_secs(1)).await;
+            if !seen.map_or(answer, |seen| has(&seen, noted)) {
                 return Some(heir.address.clone());
             }
         }
@@ -237,6 +240,11 @@ impl Side {
 impl Heir {
     /// Whether the server has it. One that does not answer has nothing.
     async fn has(&mut self, noted: &Position, wait_max: Duration) -> bool {
+        let seen = self.look(wait_max).await;
+        seen.is_some_and(|seen| has(&seen, noted))
+    }
+
+    async fn look(&mut self, wait_max: Duration) -> Option<Sight> {
         let look = async {
             if self.watch.is_none() {
                 self.watch = Some(self.server.connect_watch().await.ok()?);
@@ -247,7 +255,11 @@ impl Heir {
         if sight.is_none() {
             self.watch = None;
         }
-        let position = sight.and_then(|sight| sight.position);
-        position.is_some_and(|position| position.covers(noted))
+        sight
     }
+}
+
+fn has(seen: &Sight, noted: &Position) -> bool {
+    let position = seen.position.as_ref();
+    position.is_some_and(|position| position.covers(noted))
 }

@@ -379,6 +379,41 @@ async fn what_is_written_on_the_way_arrives() -> Result<()> {
     Ok(())
 }
 
+/// Deletes everything once it was copied.
+struct DeleteAll(Arc<Scene>);
+
+#[async_trait]
+impl Points for DeleteAll {
+    async fn at(&self, point: Point) {
+        if point == Point::Copied {
+            let Self(scene) = self;
+            let mut data = scene.a.connect().await.expect("the source answers");
+            let claims = data.claims(u64::MAX >> 1).await;
+            let fence = claims.expect("the source answers").fence;
+            let deleted = data.write_logged(&fence, Write::Delete(&scene.keys)).await;
+            assert_eq!(deleted, vec![Written::Applied(true); scene.keys.len()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_on_the_way_is_gone_a_few_rows_at_a_time() -> Result<()> {
+    let mut scene = Scene::new(50).await?;
+    scene.settings.drain_keys_max = 50;
+    // Of five bytes each.
+    scene.settings.page_bytes_max = 64;
+    let scene = Arc::new(scene);
+    let mover = scene.mover(5, Arc::new(DeleteAll(scene.clone())));
+    let outcome = timeout(WITHIN, mover.run(1, &scene.slots, Aim::Move)).await??;
+    assert_eq!(outcome.moved, scene.slots);
+    for name in ["a", "b"] {
+        let file = rusqlite::Connection::open(scene.folder.path().join(name))?;
+        let left: i64 = file.query_row("SELECT COUNT(*) FROM store", (), |row| row.get(0))?;
+        assert_eq!(left, 0, "{name}");
+    }
+    Ok(())
+}
+
 /// More keys than are kept in doubt at a time are written between the drain and the comparison.
 #[tokio::test]
 async fn keys_that_are_written_while_others_are_compared_stop_no_move() -> Result<()> {
@@ -550,7 +585,7 @@ async fn whoever_goes_on_adds_to_what_was_done_and_to_what_writes_waited() -> Re
         scene.killed_at(point, 1, 5).await?;
         tokio::time::sleep(DEAD_FOR).await;
         let outcome = scene.run(1, 6, aim).await?;
-        // What is written down of times has a millisecond more for each that is.
+        // By the time of its last sign of life, which may be some milliseconds ahead of the clock.
         let waited = outcome.progress.pause_max();
         assert!(waited > DEAD_FOR * 9 / 10, "{point:?} {aim:?}: {waited:?}");
         let mut moves = scene.a.connect_moves().await?;
