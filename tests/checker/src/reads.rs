@@ -26,6 +26,10 @@ pub fn check(history: &History, violations: &mut Vec<Violation>) {
                 continue;
             }
             if read.level == Level::Strong {
+                if read.by_replica {
+                    let message = "a STRONG read was answered by a replica".to_owned();
+                    violations.push(accuse(key, message, vec![read.clone()]));
+                }
                 continue;
             }
             violations.extend(key_writes.check_weak(key, read, seen, error_ns));

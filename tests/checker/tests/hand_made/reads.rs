@@ -34,6 +34,14 @@ fn weak_reads_may_be_old_within_their_bound() {
 }
 
 #[test]
+fn a_strong_read_is_a_masters() {
+    let mut read = get(2, 3, Some("a"));
+    read.by_replica = true;
+    illegal("answered by a replica", vec![put(0, 1, "a"), read.clone()]);
+    legal(vec![put(0, 1, "a"), at_level(read, Level::Eventual)]);
+}
+
+#[test]
 fn a_session_sees_its_own_writes() {
     let session = |token_of, seen| {
         let level = Level::Session {
