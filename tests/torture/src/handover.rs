@@ -7,7 +7,8 @@ use std::time::Duration;
 use freehold_tests::{Server, Sql};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 use crate::cluster::Cluster;
@@ -19,8 +20,11 @@ pub const SLOTS_MAX: u16 = 16_384;
 /// Rows that one statement copies.
 const ROWS_AT_ONCE: usize = 100;
 
-/// How long rows are held locked behind the change of the fence: well below what a write waits.
+/// How long rows are held locked while writes keep the fence from changing.
 const HELD: Duration = Duration::from_millis(200);
+
+/// How much longer where none does: together well below what a write waits.
+const HELD_MORE_MAX: Duration = Duration::from_millis(1_000);
 
 /// How both servers call a deadlock, and how many are too many.
 const DEADLOCK: &str = "ERROR 1213 ";
@@ -50,15 +54,19 @@ pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<boo
         return Ok(false);
     }
     let slots = condition(&slots);
-    let holder = hold_rows(&masters[from], &slots).await?;
-    let fence = change(
-        draw() ^ now_number(&mut old).await?,
-        &format!(
-            "UPDATE slots SET state = 'fenced', since_epoch = (SELECT epoch FROM shard) \
-             WHERE state = 'owned' AND {slots}"
-        ),
+    let (reached, through) = (CancellationToken::new(), CancellationToken::new());
+    let holder = hold_rows(&masters[from], &slots, &reached, &through).await?;
+    let stamp = draw() ^ now_number(&mut old).await?;
+    // In two parts: who has the fence's row knows that no write holds it.
+    run(&mut old, &format!("BEGIN; {}", new_epoch(stamp))).await?;
+    reached.cancel();
+    let fence = format!(
+        "UPDATE slots SET state = 'fenced', since_epoch = (SELECT epoch FROM shard) \
+         WHERE state = 'owned' AND {slots}"
     );
-    run(&mut old, &fence).await?;
+    if run_once(&mut old, &format!("{fence}; COMMIT")).await? == Ran::Deadlock {
+        run(&mut old, &change(stamp, &fence)).await?;
+    }
     let moved: Vec<(u16, u64)> = old
         .rows("SELECT slot, slot_epoch FROM slots WHERE state = 'fenced'")
         .await?;
@@ -89,6 +97,7 @@ pub async fn hand_over(cluster: &Cluster, from: usize, first: u16) -> Result<boo
         ),
     );
     run(&mut new, &claim).await?;
+    through.cancel();
     drop(holder.await);
     let clean_up = "DELETE s FROM store s JOIN slots o ON o.slot = s.slot WHERE o.state = 'gone'";
     run(&mut old, clean_up).await?;
@@ -137,20 +146,37 @@ async fn connect(server: &Server) -> Result<Sql> {
 /// The fence changes in one transaction with what it protects. The lock on its row waits for the
 /// writes under way.
 fn change(stamp: u64, what: &str) -> String {
-    format!(
-        "BEGIN; UPDATE shard SET epoch = epoch + 1, stamp = {stamp} WHERE id = 1; {what}; COMMIT"
-    )
+    format!("BEGIN; {}; {what}; COMMIT", new_epoch(stamp))
+}
+
+fn new_epoch(stamp: u64) -> String {
+    format!("UPDATE shard SET epoch = epoch + 1, stamp = {stamp} WHERE id = 1")
 }
 
 /// Runs one transaction, again where it met the sweeper's in a deadlock: nothing was applied then.
 async fn run(sql: &mut Sql, transaction: &str) -> Result<()> {
     for _ in 0..DEADLOCKS_MAX {
-        match sql.run(transaction).await {
-            Err(error) if error.to_string().contains(DEADLOCK) => {}
-            ended => return Ok(ended?),
+        if run_once(sql, transaction).await? == Ran::ToItsEnd {
+            return Ok(());
         }
     }
     Ok(sql.run(transaction).await?)
+}
+
+/// How statements ended.
+#[derive(PartialEq, Eq)]
+enum Ran {
+    ToItsEnd,
+    /// Their transaction is undone.
+    Deadlock,
+}
+
+async fn run_once(sql: &mut Sql, statements: &str) -> Result<Ran> {
+    match sql.run(statements).await {
+        Ok(()) => Ok(Ran::ToItsEnd),
+        Err(error) if error.to_string().contains(DEADLOCK) => Ok(Ran::Deadlock),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A number that differs from call to call: a stamp never comes back.
@@ -160,16 +186,27 @@ async fn now_number(sql: &mut Sql) -> Result<u64> {
         .await?)
 }
 
-/// Locks every row of the slots, and lets go of them after a while.
-async fn hold_rows(server: &Server, slots: &str) -> Result<JoinHandle<()>> {
+/// Locks every row of the slots, and lets go of them after a while: writes that look at the fence under
+/// a lock keep it from changing for as long as they wait here. If it was reached all the same, whatever
+/// waits here has to find out, and waits until the slots have another owner.
+async fn hold_rows(
+    server: &Server,
+    slots: &str,
+    reached: &CancellationToken,
+    through: &CancellationToken,
+) -> Result<JoinHandle<()>> {
     let mut sql = connect(server).await?;
     let rows = format!("SELECT 1 FROM store WHERE {slots} FOR UPDATE");
     sql.run("BEGIN").await?;
     let _: Vec<u8> = sql.rows(&rows).await?;
     // Writes come to wait behind them.
     sleep(HELD).await;
+    let (reached, through) = (reached.clone(), through.clone());
     Ok(tokio::spawn(async move {
         sleep(HELD).await;
+        if reached.is_cancelled() {
+            drop(timeout(HELD_MORE_MAX, through.cancelled()).await);
+        }
         // The server may be gone by now, and the locks with it.
         drop(sql.run("COMMIT").await);
     }))
