@@ -126,7 +126,7 @@ impl MapLoader {
                 let leader = self.leader();
                 match self.posts.get(leader).and_then(|post| post.answer.as_ref()) {
                     Some(Err(error)) => self.note(standing_of(error).and(&reason)),
-                    Some(Ok(_)) => self.note(Standing::Unfit(reason.into())),
+                    Some(Ok(_)) => self.note(Standing::Leaderless(reason.into())),
                     // It is being asked for the first time.
                     None => {}
                 }

@@ -199,7 +199,7 @@ impl Shards {
             return None;
         }
         match &**leader.standing.load() {
-            Standing::Unfit(reason) => Some(Failure::Unavailable {
+            Standing::Leaderless(reason) | Standing::Unfit(reason) => Some(Failure::Unavailable {
                 shard: shard.name.clone(),
                 reason: reason.clone(),
             }),

@@ -25,6 +25,8 @@ pub enum Standing {
     Usable,
     /// It does not answer.
     Down(Arc<str>),
+    /// It answers, and nobody leads its shard now.
+    Leaderless(Arc<str>),
     /// It answers, and somebody must mend something first.
     Unfit(Arc<str>),
 }
@@ -36,7 +38,7 @@ impl Standing {
         match self {
             Self::Starting => "not reached yet".into(),
             Self::Usable => "".into(),
-            Self::Down(reason) | Self::Unfit(reason) => reason.clone(),
+            Self::Down(reason) | Self::Leaderless(reason) | Self::Unfit(reason) => reason.clone(),
         }
     }
 
@@ -49,6 +51,7 @@ impl Standing {
         };
         match self {
             Self::Down(reason) => Self::Down(both(reason)),
+            Self::Leaderless(reason) => Self::Leaderless(both(reason)),
             Self::Unfit(reason) => Self::Unfit(both(reason)),
             other => other,
         }
