@@ -12,6 +12,7 @@ use crate::{
     claims::{ShardClaims, SlotClaim, SlotState},
     fence::Fence,
     slot::{SLOTS, Slot},
+    token::Term,
 };
 
 /// A shard's place in the config, and in every list of shards.
@@ -101,6 +102,12 @@ impl ShardView {
             claims: Arc::new([]),
             is_retired: false,
         }
+    }
+
+    /// The term that the shard is in, once it was loaded.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.fence.as_ref().map(Term::from)
     }
 
     /// The shard's row for a slot.

@@ -169,12 +169,13 @@ fn replica_choices(shards: &Shards, map: &ShardMap, id: ShardId) -> Vec<v1::Repl
     let turn = &shards.shard(id).next_replica;
     let turn = turn.load(std::sync::atomic::Ordering::Relaxed);
     let next = shards.choose_replica(map, id, turn);
+    let term = map.shard(id).term();
     let choice = |(index, server): (usize, &ServerLanes)| {
         let reason = match server.is_usable() {
             true => server.watch.seen().fitness.reason(),
             false => server.standing.load().reason(),
         };
-        let usable = server.is_usable() && shards.serves_eventual(server, Instant::now());
+        let usable = server.is_usable() && shards.serves_eventual(server, term, Instant::now());
         v1::ReplicaChoice {
             address: server.address.to_string(),
             usable,

@@ -24,6 +24,8 @@ pub const BEATS_KEPT_MAX: usize = 1_024;
 pub struct Seen {
     /// What it may be used for, if it does not lead.
     pub fitness: Fitness,
+    /// The term in which that was judged: it says nothing about another one. `None` if it was not.
+    pub term: Option<Term>,
     /// Since when it does not follow; `None` if it does, or led a moment ago.
     pub unfit_since: Option<Instant>,
     /// Whether it led.
@@ -41,11 +43,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether it shows some state of the shard in this term, as far as that was seen.
+    #[must_use]
+    pub fn is_of(&self, term: Option<Term>) -> bool {
+        term.is_some() && self.term == term && !matches!(self.fitness, Fitness::Foreign(_))
+    }
+
     /// Nothing yet.
     #[must_use]
     pub fn nothing(since: Instant) -> Self {
         Self {
             fitness: Fitness::Astray("not looked at yet".into()),
+            term: None,
             unfit_since: Some(since),
             led: false,
             answers: true,

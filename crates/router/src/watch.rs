@@ -152,6 +152,7 @@ impl Watcher {
                 .await?;
             self.of_server().set(Seen {
                 fitness,
+                term: Some(Term::from(&believed)),
                 answered_by: sight.answered_by,
                 beat: sight.beat,
                 position: sight.position,

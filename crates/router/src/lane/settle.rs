@@ -242,8 +242,9 @@ impl Lane {
         let view = map.shard(self.parts.shard);
         // What shows an earlier term may follow a former master, for good: what that took since is
         // no past of this shard.
-        let history = |fence: &Fence| (fence.term, fence.server_id);
-        if view.fence.as_ref().map(history) != Some(history(&shown.fence)) {
+        // So may what shows this term and was not seen in it yet.
+        let term = Some(Term::from(&shown.fence));
+        if view.term() != term || !self.server().watch.seen().is_of(term) {
             return true;
         }
         requests

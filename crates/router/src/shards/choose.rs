@@ -68,21 +68,22 @@ impl Shards {
     /// The server that takes an EVENTUAL read at this turn, if a replica can.
     #[must_use]
     pub fn choose_replica(&self, map: &ShardMap, shard: ShardId, turn: usize) -> Option<usize> {
-        let now = Instant::now();
+        let (now, term) = (Instant::now(), map.shard(shard).term());
         let servers = self.servers(map, shard);
         let cost = |(server, leads): (&ServerLanes, bool)| {
-            let serves = !leads && server.is_usable() && self.serves_eventual(server, now);
+            let serves = !leads && server.is_usable() && self.serves_eventual(server, term, now);
             serves.then(|| server.cost())
         };
         replica::choose(servers.map(cost), turn)
     }
 
-    /// Whether a replica may serve EVENTUAL reads, as far as watching it has shown.
+    /// Whether a replica may serve EVENTUAL reads in this term, as far as watching it has shown.
     #[must_use]
-    pub fn serves_eventual(&self, server: &ServerLanes, now: Instant) -> bool {
+    pub fn serves_eventual(&self, server: &ServerLanes, term: Option<Term>, now: Instant) -> bool {
         let seen = server.watch.seen();
         let since = seen.unfit_since;
         seen.answers
+            && seen.is_of(term)
             && match seen.fitness {
                 Fitness::Follows | Fitness::OnlyEventual(_) => true,
                 Fitness::Astray(_) => {
@@ -101,9 +102,11 @@ impl Shards {
     ) -> Option<(&ServerLanes, Arc<Seen>)> {
         let turn = self.shard(id).next_replica.fetch_add(1, Ordering::Relaxed);
         let mut all = Vec::new();
+        let term = map.shard(id).term();
         for (server, leads) in self.servers(map, id) {
             let seen = server.watch.seen();
-            let follows = !leads && server.is_usable() && seen.fitness == Fitness::Follows;
+            let follows = seen.fitness == Fitness::Follows && seen.is_of(term);
+            let follows = follows && !leads && server.is_usable();
             let cost: Option<Cost> = (follows && serves(&seen)).then(|| server.cost());
             all.push((server, seen, cost));
         }
@@ -196,7 +199,7 @@ impl Shards {
                 }
                 Err(Doubt::Unknown) => return Some(self.ask_for_term(of, request)),
             }
-            let is_current = map.shard(of).fence.as_ref().map(Term::from) == Some(token.term);
+            let is_current = map.shard(of).term() == Some(token.term);
             // An earlier term's token that is kept is in everything that shows this term.
             if of == id && is_current {
                 needs.push(token.position.as_ref());

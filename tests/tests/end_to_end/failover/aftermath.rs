@@ -32,13 +32,16 @@ async fn a_master_that_was_switched_in_order_serves_as_a_replica(engine: Engine)
     // One of the routers has never seen it led.
     site.routers[1].kill();
     site.routers[1].launch()?;
-    for router in &site.routers {
+    let words = ["waits for `freehold adopt`", "run `freehold adopt`"];
+    for (router, words) in site.routers.iter().zip(words) {
+        let mut shown = String::new();
         until("the shard to wait for somebody", async || {
-            let shown = shards_json(router).await.unwrap_or_default();
-            let shown = shown.first().map(ToString::to_string).unwrap_or_default();
-            Ok(shown.contains("waits for `freehold adopt`"))
+            let shards = shards_json(router).await.unwrap_or_default();
+            shown = shards.first().map(ToString::to_string).unwrap_or_default();
+            Ok(shown.contains(words))
         })
-        .await?;
+        .await
+        .map_err(|error| format!("{error}: {shown}"))?;
     }
     for client in &clients {
         let put = client.put(key.clone(), "too early");
