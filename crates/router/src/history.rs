@@ -57,6 +57,8 @@ impl History {
         if self.is_proven {
             return None;
         }
+        // One that was built anew lacks what it had.
+        self.unproven = self.unproven.take().filter(|(_, had)| has.covers(had));
         let (since, unproven) = self.unproven.get_or_insert_with(|| (now, has.clone()));
         if let Some(leader) = leader.filter(|leader| leader.term == term && leader.began >= *since)
         {
@@ -153,6 +155,16 @@ mod tests {
             None,
             "nothing is known of a replica that shows nothing"
         );
+    }
+
+    #[test]
+    fn a_replica_that_was_built_anew_is_compared_anew() {
+        let mut scene = Scene::new();
+        let (leader, more) = (format!("{FORMER}:1-102"), format!("{FORMER}:1-104"));
+        scene.look(2, &more, &leader);
+        assert!(is_foreign(scene.look(2, &more, &leader).as_ref()));
+        assert!(is_foreign(scene.look(2, &leader, &leader).as_ref()));
+        assert_eq!(scene.look(2, &leader, &leader), None);
     }
 
     #[test]

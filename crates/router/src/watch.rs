@@ -262,7 +262,7 @@ impl Watcher {
             Some((replication, ..)) => judge(sight, replication, believed),
             None => Fitness::Astray("not looked at yet".into()),
         };
-        if matches!(fitness, Fitness::Astray(_) | Fitness::Foreign(_)) {
+        if matches!(fitness, Fitness::Foreign(_)) {
             memory.history.doubt();
             return Ok(fitness);
         }
@@ -270,7 +270,15 @@ impl Watcher {
         let (term, has) = (Term::from(believed), sight.position.as_ref());
         let history = &mut memory.history;
         let objection = history.judge(term, has, Instant::now(), leader_has.as_deref());
-        Ok(objection.unwrap_or(fitness))
+        Ok(match (fitness, objection) {
+            // What it lacks to follow does not matter if it has too much.
+            (_, Some(foreign @ Fitness::Foreign(_))) => foreign,
+            (astray @ Fitness::Astray(_), _) => {
+                history.doubt();
+                astray
+            }
+            (fitness, objection) => objection.unwrap_or(fitness),
+        })
     }
 
     fn note(&self, memory: &mut Memory, looked: Result<(), StorageError>) {
