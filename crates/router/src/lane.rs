@@ -37,7 +37,6 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-pub use self::flight::AWAKE;
 use self::{
     company::{Company, Out},
     flight::{Flight, Landed},

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fitness::{Fitness, judge},
     history::{History, LeaderHas},
-    lane::AWAKE,
     shards::{ServerLanes, Shard, Shards},
     sightings::{Ended, Seen, ServerWatch},
 };
@@ -218,11 +217,9 @@ impl Watcher {
     /// Whether the server leads, and not only thinks so: one that hung and was replaced goes on when it
     /// wakes up, and so do its replicas. Their beats would make the past look fresh.
     async fn leads_still(&self, began: Instant) -> bool {
-        let seen = began
-            .checked_sub(AWAKE)
-            .is_some_and(|since| self.of_shard().answers_since(self.place, since));
         let asked = self.shards.still_leads(self.shard, self.place);
-        seen || timeout(CONFIRM_TIME_MAX, asked).await.unwrap_or(false)
+        self.of_shard().is_awake(self.place, began)
+            || timeout(CONFIRM_TIME_MAX, asked).await.unwrap_or(false)
     }
 
     /// What a server that does not lead may be used for.

@@ -30,12 +30,6 @@ const CUT_OFF: &str = "another server leads the shard since it was sent";
 /// was promoted.
 const PROMPT: Duration = Duration::from_millis(250);
 
-/// A prompt answer proves nothing either if the server was not seen to answer for so long before it
-/// was asked: it may have hung, been replaced, and have woken up. Looks are at most half a second
-/// apart, and nobody replaces a server that has hung for less than a second
-/// ([`SILENCE_MAX`](crate::leadership::SILENCE_MAX)).
-pub const AWAKE: Duration = Duration::from_millis(750);
-
 /// A statement that is out, and who waits for it.
 pub(super) struct Flight {
     /// Statements of a lane are numbered as they are sent.
@@ -180,7 +174,8 @@ impl Lane {
             fence: flight.fence,
         };
         self.settle_landed();
-        if (took > PROMPT || !self.is_awake(flight.started))
+        let shard = self.parts.shards.shard(self.parts.shard);
+        if (took > PROMPT || !shard.is_awake(self.parts.place, flight.started))
             && self.may_have_been_succeeded(&landed)
         {
             return self.doubt(landed);
@@ -190,14 +185,6 @@ impl Lane {
         if at_once {
             self.settle_landed();
         }
-    }
-
-    /// Whether the leader was seen to answer shortly before that time, and nobody else to lead.
-    fn is_awake(&self, then: Instant) -> bool {
-        let shard = self.parts.shards.shard(self.parts.shard);
-        // The first moments of a machine have nothing before them.
-        then.checked_sub(AWAKE)
-            .is_some_and(|since| shard.answers_since(self.parts.place, since))
     }
 
     /// Whether another server may lead by now, and may have led before this answer came.

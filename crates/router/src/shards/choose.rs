@@ -336,7 +336,7 @@ impl Shards {
 fn never_moved(map: &ShardMap, id: ShardId, request: &Request) -> bool {
     let view = map.shard(id);
     let is_first = |slot| view.claim(slot).is_some_and(|claim| claim.peer.is_none());
-    request.operation.slots().into_iter().all(is_first)
+    request.operation.slots().all(is_first)
 }
 
 /// Why a token does not stand for a write that is there.

@@ -1,6 +1,9 @@
 //! One shard: its servers, and what is known of all of them together.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use freehold_core::ShardTag;
@@ -15,6 +18,12 @@ use crate::{
     beat_times::BeatTimes, grows::Grows, history::LeaderHas, map_loader::AdoptRequest,
     metrics::OperationMetrics, sightings::Ended, waits::Waits,
 };
+
+/// Even a prompt answer proves nothing if the server was not seen to answer for so long before it
+/// was asked: it may have hung, been replaced, and have woken up. Looks are at most half a second
+/// apart, and nobody replaces a server that has hung for less than a second
+/// ([`SILENCE_MAX`](crate::leadership::SILENCE_MAX)).
+const AWAKE: Duration = Duration::from_millis(750);
 
 /// One shard as this router sees it.
 #[derive(Debug)]
@@ -75,6 +84,13 @@ impl Shard {
         answering
             .as_deref()
             .is_some_and(|(leader, began)| *leader == place && *began >= since)
+    }
+
+    /// Whether this server was seen to answer shortly before that time, and nobody else to lead.
+    pub fn is_awake(&self, place: usize, then: Instant) -> bool {
+        // The first moments of a machine have nothing before them.
+        then.checked_sub(AWAKE)
+            .is_some_and(|since| self.answers_since(place, since))
     }
 
     /// Notes which beat a look at the leader of a term showed, that began then.
